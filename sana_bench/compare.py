@@ -1,0 +1,340 @@
+"""compare: (BenchmarkResult, baseline) -> RegressionReport. Pure; the only place where a verdict is made.
+
+Both sides share prompts and noise, so their samples are pairs, by sample id. With the gain (difference in the metric's good
+direction), its interval over prompts, and the budget, exactly one row of this table holds; the first that fits is it:
+
+    interval of the gain      gain              outcome
+    ------------------------  ----------------  ------------------------------------------------------------------
+    too few prompts or none   any               inconclusive  (fewer than statistics.fewest_prompts)
+    wholly below 0            below -budget     regressed     worse, beyond the budget, and told from no change
+    wholly above 0            above +budget     improved      its mirror image: swapping the sides swaps the two
+    not below -budget         (any other)       unchanged     a loss beyond the budget is excluded
+    reaches below -budget     (any other)       inconclusive  a loss beyond the budget is possible and not shown
+
+The last two differ on purpose: a gain that is possible but not shown (an interval from a little below 0 to far above the
+budget) is no reason to hold a change back, while such a loss is. An interval within +-budget is unchanged from either side.
+
+Before that: a metric with no value on a side, or without a single pair, is `missing`; one measured in another way is
+`not_comparable`. `regressed`, `missing` and `not_comparable` make the outcome of the report `regressed`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sana_bench.config import CompareSection
+from sana_bench.errors import BaselineError, ConfigError, InsufficientSamplesError
+from sana_bench.metrics import METRICS
+from sana_bench.records import BenchmarkResult, MetricResult, Outcome, RegressionReport, Verdict, WorstSample
+from sana_bench.registry import near_names
+from sana_bench.results import ResultBundle
+from sana_bench.statistics import (Interval, fewest_prompts, mean_interval, prompts_needed, set_interval,
+                                   smallest_detectable_effect)
+
+FAILING: tuple[Outcome, ...] = ("regressed", "missing", "not_comparable")
+HOW_MEASURED = ("version", "kind", "unit", "higher_is_better", "extractor", "extractor_digest")
+"""Fields of a MetricResult that must be equal on both sides."""
+REFERENCE_DIGEST = "reference data"
+"""Key of a result's provenance digests."""
+MAX_WORST_SAMPLES, MAX_NAMED = 12, 4
+ROUNDING = 1e-9
+"""Relative to the numbers compared: an interval that ends on a bound must not cross it by an error of addition."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Samples that both sides scored on one metric, sorted by id so that no order on disk matters."""
+
+    sample_ids: tuple[str, ...]
+    prompt_ids: tuple[str, ...]
+    evaluate: tuple[Callable[[np.ndarray], float], Callable[[np.ndarray], float]]
+    """Baseline's and candidate's value on a choice of pairs: (M,) positions in `sample_ids` -> value."""
+    values: tuple[np.ndarray, np.ndarray] | None
+    """(N,) values of baseline and candidate; None for a set metric."""
+    lost: str
+    """How many samples one side alone has scored, in words; empty where none."""
+
+
+def compare(candidate: ResultBundle, baseline: ResultBundle | None, settings: CompareSection,
+            baseline_name: str) -> RegressionReport:
+    """Judge every metric that either side has.
+
+    Args:
+        baseline: None where none was accepted yet; all metrics are then missing.
+        baseline_name: what people call it, for the headline.
+
+    Raises:
+        BaselineError: the baseline is of another suite.
+        ConfigError: a budget is given for a metric that does not exist.
+        MetricError: a score or a value is not finite.
+    """
+    names = list(dict.fromkeys(result.metric for side in (candidate, baseline) if side for result in side.result.results))
+    _check_budgets(settings, names)
+    obstacle = "there is no baseline yet"
+    if baseline:
+        _check_suite(candidate.result, baseline.result, baseline_name)
+        obstacle = _sampling_obstacle(baseline.result, candidate.result)
+    verdicts, harms = [], []
+    for name in names:
+        verdict, rows = _compare_metric(name, candidate, baseline, settings, obstacle)
+        verdicts.append(verdict)
+        harms += rows
+    failed = not verdicts or any(verdict.outcome in FAILING for verdict in verdicts)
+    return RegressionReport(
+        outcome="regressed" if failed else "passed",
+        headline=_headline(verdicts, baseline is not None, baseline_name, obstacle), verdicts=tuple(verdicts),
+        worst_samples=_worst(harms), baseline_name=baseline_name, baseline_digest=baseline.result.digest if baseline else "",
+        candidate_digest=candidate.result.digest, baseline_provenance=baseline.result.provenance if baseline else None,
+        candidate_provenance=candidate.result.provenance, confidence=settings.confidence,
+        num_resamples=settings.num_resamples, seed=settings.seed)
+
+
+def judge(gain: Interval, budget: float, num_prompts: int, confidence: float) -> Outcome:
+    """The table at the top of this file. `gain` is positive where the candidate is better."""
+    if gain.low is None or gain.high is None or num_prompts < fewest_prompts(confidence):
+        return "inconclusive"
+    rounding = ROUNDING * max(abs(gain.low), abs(gain.high), budget)
+    if gain.high < -rounding and gain.value < -budget - rounding:
+        return "regressed"
+    if gain.low > rounding and gain.value > budget + rounding:
+        return "improved"
+    return "unchanged" if gain.low >= -budget - rounding else "inconclusive"
+
+
+def _compare_metric(name: str, candidate: ResultBundle, baseline: ResultBundle | None, settings: CompareSection,
+                    obstacle: str) -> tuple[Verdict, list[WorstSample]]:
+    """Verdict on one metric, and the samples that lost on it. `obstacle`: why nothing at all can be compared."""
+    before, after = (_result(side, name) for side in (baseline, candidate))
+    known = after or before
+    budget = next((override.budget for override in settings.budgets if override.metric == name), known.budget)
+
+    def unjudged(outcome: Outcome, reason: str) -> tuple[Verdict, list[WorstSample]]:
+        return Verdict(metric=name, suite=candidate.result.suite, outcome=outcome, baseline=before.value if before else None,
+                       candidate=after.value if after else None, difference=None, ci_low=None, ci_high=None, budget=budget,
+                       num_pairs=0, smallest_detectable_effect=None, num_prompts_needed=None, unit=known.unit,
+                       higher_is_better=known.higher_is_better, reason=reason), []
+
+    if baseline is None:
+        return unjudged("missing", obstacle)
+    missing = _why_missing(before, after)
+    if missing:
+        return unjudged("missing", missing)
+    reason = obstacle or _metric_obstacle(before, after, baseline.result, candidate.result)
+    if reason:
+        return unjudged("not_comparable", reason)
+    pairs = _pair(after, baseline, candidate)
+    try:
+        verdict = _judge_pairs(after, pairs, candidate.result.suite, budget, settings)
+    except InsufficientSamplesError as error:
+        clauses = [f"too few samples have a value on both sides ({error})", pairs.lost]
+        return unjudged("missing", "; ".join(filter(None, clauses)))
+    return verdict, _harms(after, pairs, budget)
+
+
+def _judge_pairs(result: MetricResult, pairs: Pairs, suite: str, budget: float, settings: CompareSection) -> Verdict:
+    """Verdict on a metric that can be compared.
+
+    Raises:
+        InsufficientSamplesError: the pairs are too few for the metric to have a value.
+    """
+    num_prompts, everything = len(set(pairs.prompt_ids)), np.arange(len(pairs.sample_ids))
+    difference = _difference(pairs, settings)
+    ends = (difference.low, difference.high)
+    gain = difference if result.higher_is_better or ends[0] is None else Interval(-difference.value, -ends[1], -ends[0])
+    outcome = judge(gain, budget, num_prompts, settings.confidence)
+    needed = _needed(gain, budget, num_prompts, settings.confidence) if outcome == "inconclusive" else None
+    effect = None
+    if ends[0] is not None:
+        effect = smallest_detectable_effect((ends[1] - ends[0]) / 2, num_prompts, settings.confidence)
+    clauses = [_why(outcome, gain, budget, result.unit, num_prompts, settings.confidence), pairs.lost]
+    if outcome == "inconclusive":
+        clauses.insert(1, f"about {needed} prompts would tell" if needed else "no practical number of prompts would tell")
+    baseline, candidate = (evaluate(everything) for evaluate in pairs.evaluate)
+    return Verdict(metric=result.metric, suite=suite, outcome=outcome, baseline=baseline, candidate=candidate,
+                   difference=difference.value, ci_low=ends[0], ci_high=ends[1], budget=budget, num_pairs=len(everything),
+                   smallest_detectable_effect=effect, num_prompts_needed=needed, unit=result.unit,
+                   higher_is_better=result.higher_is_better, reason="; ".join(filter(None, clauses)))
+
+
+def _difference(pairs: Pairs, settings: CompareSection) -> Interval:
+    """Candidate minus baseline, over the pairs."""
+    if pairs.values is not None:
+        return mean_interval(pairs.values[1] - pairs.values[0], pairs.prompt_ids, confidence=settings.confidence,
+                             num_resamples=settings.num_resamples, seed=settings.seed)
+    before, after = pairs.evaluate
+    return set_interval(lambda indices: after(indices) - before(indices), pairs.prompt_ids, confidence=settings.confidence)
+
+
+def _needed(gain: Interval, budget: float, num_prompts: int, confidence: float) -> int | None:
+    """Prompts that would settle it if the gain stays what it is, by excluding no change or a loss beyond the budget."""
+    if gain.low is None or gain.high is None:
+        return fewest_prompts(confidence) if num_prompts < fewest_prompts(confidence) else None
+    if gain.value < -budget:
+        return prompts_needed(gain.high - gain.value, num_prompts, -gain.value, confidence)
+    return prompts_needed(gain.value - gain.low, num_prompts, gain.value + budget, confidence)
+
+
+def _why(outcome: Outcome, gain: Interval, budget: float, unit: str, num_prompts: int, confidence: float) -> str:
+    """Why this outcome, in one clause."""
+    size, limit = (f"{number:.3g} {unit}".strip() for number in (abs(gain.value), budget))
+    if outcome == "regressed":
+        return f"worse by {size}, beyond the budget of {limit}, and the interval excludes no change"
+    if outcome == "improved":
+        return f"better by {size}, beyond the budget of {limit}, and the interval excludes no change"
+    if num_prompts < fewest_prompts(confidence):
+        return f"{num_prompts} prompt(s) cannot tell a change from chance; {fewest_prompts(confidence)} are the least"
+    if gain.low is None or gain.high is None:
+        return "too few samples to know how uncertain the difference is"
+    if outcome == "unchanged":
+        return (f"any change stays within the budget of {limit}" if gain.high <= budget * (1 + ROUNDING) else
+                f"a loss beyond the budget of {limit} is excluded; a gain beyond it is possible but not shown")
+    if gain.value < -budget:
+        return f"worse by {size}, beyond the budget of {limit}, but the interval does not exclude no change"
+    return f"a loss beyond the budget of {limit} is not excluded"
+
+
+def _result(side: ResultBundle | None, name: str) -> MetricResult | None:
+    return next((result for result in side.result.results if result.metric == name), None) if side else None
+
+
+def _check_budgets(settings: CompareSection, measured: list[str]) -> None:
+    known = sorted({*measured, *METRICS.names()})
+    for name in (override.metric for override in settings.budgets):
+        if name not in known:
+            raise ConfigError(f'compare.budgets: no metric "{name}".{near_names(name, known)} Known: {", ".join(known)}')
+
+
+def _check_suite(candidate: BenchmarkResult, baseline: BenchmarkResult, name: str) -> None:
+    if candidate.suite_digest != baseline.suite_digest:
+        raise BaselineError(
+            f'baseline "{name}" is of another suite: {baseline.suite} version {baseline.suite_version} '
+            f"({baseline.suite_digest}), while this run drew {candidate.suite} version {candidate.suite_version} "
+            f"({candidate.suite_digest}). Draw that suite (--set score.suite=...), name another baseline "
+            f"(--set compare.baseline=...), or accept this result as a new one")
+
+
+def _sampling_obstacle(before: BenchmarkResult, after: BenchmarkResult) -> str:
+    """Why no metric can be compared, or nothing: images drawn in another way, or from other noise, are no pairs."""
+    for key in sorted(before.sampling.keys() | after.sampling.keys()):
+        old, new = before.sampling.get(key, "not recorded"), after.sampling.get(key, "not recorded")
+        if old != new:
+            return f"sampling setting {key} was {_show(old)} in the baseline and is {_show(new)} now"
+    seeds = {sample.sample_id: sample.seed for sample in before.samples}
+    for sample in after.samples:
+        if seeds.get(sample.sample_id, sample.seed) != sample.seed:
+            return (f"sample {sample.sample_id} was drawn from seed {seeds[sample.sample_id]} in the baseline and from "
+                    f"{sample.seed} now")
+    return ""
+
+
+def _metric_obstacle(before: MetricResult, after: MetricResult, baseline: BenchmarkResult,
+                     candidate: BenchmarkResult) -> str:
+    """Why this metric cannot be compared, or nothing."""
+    for field in HOW_MEASURED:
+        old, new = getattr(before, field), getattr(after, field)
+        if old != new:
+            return f"{field.replace('_', ' ')} was {_show(old)} in the baseline and is {_show(new)} now"
+    entry = METRICS.get(after.metric) if after.metric in METRICS.names() else None
+    if after.kind == "set" and (entry is None or entry.version != after.version):
+        own = f"has version {entry.version}" if entry else "does not have this metric"
+        return f"both sides hold version {after.version}, but this sana-bench {own} and cannot evaluate their statistics"
+    old, new = (result.provenance.digests.get(REFERENCE_DIGEST) for result in (baseline, candidate))
+    if entry is not None and entry.needs_reference and old != new:
+        return f"the real images that it compares with were {_show(old)} in the baseline and are {_show(new)} now"
+    return ""
+
+
+def _show(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _why_missing(before: MetricResult | None, after: MetricResult | None) -> str:
+    """Why a side has no value, or nothing where both have one."""
+    for side, result in (("baseline", before), ("candidate", after)):
+        if result is None:
+            return f"the {side} was not measured on it"
+        if result.value is None:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(result.unscored_reasons.items()))
+            return f"the {side} has no value on it ({reasons or 'too few samples'})"
+    return ""
+
+
+def _pair(result: MetricResult, baseline: ResultBundle, candidate: ResultBundle) -> Pairs:
+    places = [_places(result, side) for side in (baseline, candidate)]
+    shared = sorted(places[0].keys() & places[1].keys())
+    prompts = {sample.sample_id: sample.prompt_id for sample in candidate.result.samples}
+    alone = (("baseline", places[0].keys() - places[1].keys()), ("candidate", places[1].keys() - places[0].keys()))
+    lost = "; ".join(f"{len(names)} sample(s) scored only on the {side}" for side, names in alone if names)
+    before, after = (np.array([place[name] for name in shared]) for place in places)
+    if result.kind == "sample":
+        evaluate, values = (lambda at: float(before[at].mean()), lambda at: float(after[at].mean())), (before, after)
+    else:
+        value_of = METRICS.get(result.metric).make.evaluate
+        old, new = (side.statistics[result.metric].arrays for side in (baseline, candidate))
+        evaluate, values = (lambda at: value_of(old, before[at]), lambda at: value_of(new, after[at])), None
+    return Pairs(tuple(shared), tuple(prompts[name] for name in shared), evaluate, values, lost)
+
+
+def _places(result: MetricResult, side: ResultBundle) -> dict[str, float] | dict[str, int]:
+    """By sample id: its value on a sample metric, or its position in the statistics of a set metric."""
+    if result.kind == "set":
+        return {name: position for position, name in enumerate(side.statistics[result.metric].sample_ids)}
+    return {score.sample_id: score.value for score in side.scores
+            if score.metric == result.metric and score.value is not None}
+
+
+def _harms(result: MetricResult, pairs: Pairs, budget: float) -> list[WorstSample]:
+    """Pairs that lost on a sample metric. Without a budget the loss is in the metric's own budget, or else in its unit."""
+    if pairs.values is None:
+        return []
+    scale = budget or result.budget or 1.0
+    sign = 1 if result.higher_is_better else -1
+    return [WorstSample(sample_id=name, prompt_id=prompt, metric=result.metric, baseline=before, candidate=after,
+                        difference=after - before, harm=sign * (before - after) / scale)
+            for name, prompt, before, after in zip(pairs.sample_ids, pairs.prompt_ids, *(side.tolist() for side in pairs.values),
+                                                   strict=True)
+            if sign * (before - after) > 0]
+
+
+def _worst(harms: list[WorstSample]) -> tuple[WorstSample, ...]:
+    """The most harmed samples, each once, with the metric that it lost most on."""
+    first = {}
+    for row in sorted(harms, key=lambda row: (-row.harm, row.sample_id, row.metric)):
+        first.setdefault(row.sample_id, row)
+    return tuple(first.values())[:MAX_WORST_SAMPLES]
+
+
+def _headline(verdicts: list[Verdict], compared: bool, baseline_name: str, obstacle: str) -> str:
+    """The report in one sentence."""
+    if not compared:
+        return (f'No baseline "{baseline_name}" was accepted yet, so nothing was compared; if this result is good, make it the '
+                f'baseline with: sana-bench accept --reason "..."')
+    if obstacle or not verdicts:
+        obstacle = obstacle or "neither side was measured on any metric"
+        return f'Nothing can be compared with baseline "{baseline_name}": {obstacle}.'
+    groups = defaultdict(list)
+    for verdict in verdicts:
+        groups[verdict.outcome].append(verdict)
+    start = "Regressed" if any(outcome in FAILING for outcome in groups) else "Passed"
+    if "inconclusive" in groups and start == "Passed":
+        start = "Passed, but not everything could be told"
+    phrases = {"regressed": "got worse", "missing": "lack a value on one side", "not_comparable": "cannot be compared",
+               "improved": "got better", "inconclusive": "cannot be told yet", "unchanged": "did not change"}
+    parts = [f"{len(groups[outcome])} {phrase}{_named(groups[outcome])}"
+             for outcome, phrase in phrases.items() if outcome in groups]
+    return f"{start}: of {len(verdicts)} metrics, {', '.join(parts)}."
+
+
+def _named(verdicts: list[Verdict]) -> str:
+    """` (hand_rate -0.21, face_rate -0.1)`; nothing for unchanged ones."""
+    if verdicts[0].outcome == "unchanged":
+        return ""
+    changed = verdicts[0].outcome in ("regressed", "improved")
+    names = [f"{each.metric} {each.difference:+.3g}" if changed else each.metric for each in verdicts]
+    text = ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+    needed = [each.num_prompts_needed for each in verdicts if each.num_prompts_needed]
+    return f" ({text}; about {max(needed)} prompts would tell)" if needed else f" ({text})"

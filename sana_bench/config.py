@@ -1,0 +1,230 @@
+"""RunConfig: everything a run is told, typed and frozen. A recipe (TOML) plus `--set section.key=value` makes one.
+
+Names are diffusers' for sampling, LoRA and training. An unknown key, a wrong type and a value out of range are all
+reported together, with the nearest known key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sana_bench.errors import ConfigError
+from sana_bench.registry import near_names
+from sana_bench.shipped import shipped_folder
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Positive = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(gt=0, multiple_of=32)]
+"""Side of an image in pixels; the autoencoder works on multiples of 32."""
+
+
+class Section(BaseModel):
+    """Base of every part of a RunConfig."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelSection(Section):
+    """The base model that is fine-tuned."""
+
+    base: str = "tiny-sana"
+    """`tiny-sana` (embedded), a folder in diffusers layout, or a hub id."""
+    revision: str = ""
+    """Commit of a hub id; required for one, so that a run can be repeated."""
+    variant: str = ""
+    """Weight file variant of a hub id, such as `bf16`."""
+    transformer_dtype: Dtype = "float32"
+    """Must match how the checkpoint was trained: bfloat16 for *_BF16 bases."""
+    text_encoder_dtype: Dtype = "float32"
+    vae_dtype: Literal["float32", "bfloat16"] = "float32"
+    """float16 can decode to black, so it is not offered."""
+
+
+class DataSection(Section):
+    """Where images come from: `openpeople:training`, `openpeople:reference`, or a Hugging Face imagefolder."""
+
+    training: str = "openpeople:training"
+    reference: str = "openpeople:reference"
+    """Real people that the Fréchet distances compare with; nobody in it may be in `training`."""
+
+
+class TrainSection(Section):
+    """The short fine-tune."""
+
+    trainer: str = "lora"
+    """A registered trainer: `lora`, `external` (benchmark a LoRA made elsewhere) or `none` (the base model itself)."""
+    weights: str = ""
+    """LoRA in safetensors, as diffusers saves it, for the trainer `external`."""
+    seed: int = 0
+    resolution: Side = 2048
+    """Side of the square training views, in pixels."""
+    max_train_steps: Positive = 500
+    train_batch_size: Positive = 1
+    gradient_accumulation_steps: Positive = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"
+    lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    rank: Positive = 16
+    lora_alpha: Positive = 16
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: tuple[str, ...] = ("to_q", "to_k", "to_v")
+    """Linear layers that get an adapter, by the end of their name."""
+    flow_shift: Annotated[float, Field(gt=0)] = 3.0
+    weighting_scheme: Literal["none", "logit_normal"] = "logit_normal"
+    logit_mean: float = 0.0
+    logit_std: Annotated[float, Field(gt=0)] = 1.0
+    caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of steps that see the empty caption, which classifier-free guidance needs."""
+    checkpointing_steps: Positive = 50
+    """A killed run loses at most so many steps."""
+
+
+class GenerateSection(Section):
+    """Sampling. All of it is part of a sample's identity."""
+
+    height: Side = 2048
+    width: Side = 2048
+    num_images_per_prompt: Positive = 1
+    num_inference_steps: Positive = 20
+    guidance_scale: Annotated[float, Field(ge=0)] = 4.5
+    """Classifier-free guidance; 1.0 or less switches it off and halves the cost."""
+    negative_prompt: str = ""
+    scheduler: Literal["flow_dpm_solver", "flow_euler"] = "flow_dpm_solver"
+    flow_shift: Annotated[float, Field(gt=0)] = 3.0
+    max_sequence_length: Positive = 300
+    complex_human_instruction: bool = True
+    """Put Sana's instruction in front of each prompt, as the released models were trained."""
+    use_resolution_binning: bool = False
+    """Draw at the nearest of Sana's sizes and resize back. Off: exact sizes, no resampling of pixels that are judged."""
+    batch_size: Positive = 1
+    vae_tile_size: Annotated[int, Field(ge=0, multiple_of=32)] = 0
+    """Decode in tiles of so many pixels; 0 decodes whole. Tiling changes pixels."""
+    vae_tile_stride: Annotated[int, Field(ge=0, multiple_of=32)] = 0
+
+
+class ScoreSection(Section):
+    """What is measured."""
+
+    suite: str = "humans_tiny"
+    """A shipped suite by name, or a path to a suite file."""
+    metrics: tuple[str, ...] = ()
+    """Registered metrics; empty means all."""
+
+
+class BudgetOverride(Section):
+    """A practical budget that replaces a metric's own."""
+
+    metric: str
+    budget: Annotated[float, Field(ge=0)]
+
+
+class CompareSection(Section):
+    """How a verdict is reached."""
+
+    baseline: str = ""
+    """A shipped or local baseline by name, or a path; empty means the recipe's name."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    num_resamples: Annotated[int, Field(ge=100)] = 2000
+    seed: int = 0
+    budgets: tuple[BudgetOverride, ...] = ()
+
+
+class RunSection(Section):
+    """Where things go and what they run on. Nothing here changes a result's identity but `device`."""
+
+    store: str = "~/.cache/sana-bench/store"
+    """Folder of the artifact store; what is in it is never made again."""
+    reports: str = "reports"
+    """Folder that receives one run folder a run."""
+    baselines: str = "baselines"
+    """Folder of accepted baselines; the shipped ones are looked up after it."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    """Names the run folder and the baseline."""
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    train: TrainSection = TrainSection()
+    generate: GenerateSection = GenerateSection()
+    score: ScoreSection = ScoreSection()
+    compare: CompareSection = CompareSection()
+    run: RunSection = RunSection()
+
+    @model_validator(mode="after")
+    def _check_tiles(self) -> RunConfig:
+        if self.generate.vae_tile_stride > self.generate.vae_tile_size:
+            raise ValueError("generate.vae_tile_stride must not exceed generate.vae_tile_size")
+        return self
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Recipes in the package, by name."""
+    return {path.stem: path for path in sorted(shipped_folder("recipes").glob("*.toml"))}
+
+
+def load_config(recipe: str = "tiny", overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Read a recipe (a shipped name or a path to a TOML file) and apply `section.key=value` overrides.
+
+    An override's value is read as TOML (`3`, `true`, `[1, 2]`, `"text"`); what is not TOML is taken as text.
+
+    Raises:
+        ConfigError: no such recipe, not TOML, or problems in it: all of them in one message.
+    """
+    path = shipped_recipes().get(recipe, Path(recipe))
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f'no recipe "{recipe}" ({error.strerror}).{near_names(recipe, list(shipped_recipes()))} '
+                          f'Shipped: {", ".join(shipped_recipes())}') from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    for override in overrides:
+        _apply_override(values, override)
+    values.setdefault("name", path.stem)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise ConfigError(f"{path.name} has {error.error_count()} problem(s):\n{problems}") from error
+
+
+def _apply_override(values: dict, override: str) -> None:
+    key, equals, text = override.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise ConfigError(f'--set takes section.key=value, not "{override}"')
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f'--set {override}: "{section}" is a value, not a section')
+    values[last] = value
+
+
+def _explain(problem: dict) -> str:
+    """`train.max_train_stepz: unknown key. Did you mean "max_train_steps"?`"""
+    location = ".".join(str(part) for part in problem["loc"]) or "recipe"
+    if problem["type"] != "extra_forbidden":
+        return f"{location}: {problem['msg']} (got {problem['input']!r:.80})"
+    section: type[BaseModel] = RunConfig
+    for part in problem["loc"][:-1]:
+        field = section.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type):
+            return f"{location}: unknown key"
+        section = field.annotation
+    known = list(section.model_fields)
+    return f"{location}: unknown key.{near_names(str(problem['loc'][-1]), known)} Known: {', '.join(known)}"

@@ -1,0 +1,116 @@
+"""What a command answers, and how it is shown: one JSON document for programs, or lines and tables for people."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from sana_bench.pipeline import RunOutcome
+    from sana_bench.records import MetricResult, Verdict
+
+MISSING = "-"
+
+
+@dataclass(frozen=True)
+class Table:
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A command's answer."""
+
+    document: object
+    """JSON-like."""
+    text: list[str | Table] = field(default_factory=list)
+    code: int = 0
+    """Exit code."""
+
+
+def show(reply: Reply, as_json: bool, stream: TextIO) -> None:
+    """Write the answer: exactly one JSON document, or its text."""
+    if as_json:
+        print(json.dumps(reply.document, indent=1), file=stream)
+        return
+    for part in reply.text:
+        if isinstance(part, str):
+            print(part, file=stream)
+        elif stream.isatty():
+            _show_drawn(part, stream)
+        else:
+            print(plain_table(part), file=stream)
+
+
+def plain_table(table: Table) -> str:
+    """Columns padded to the same width, two spaces apart; the same on every machine."""
+    rows = [table.header, *table.rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.header))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _show_drawn(table: Table, stream: TextIO) -> None:
+    from rich.console import Console
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    drawn = Drawn(*table.header)
+    for row in table.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console(file=stream).print(drawn)
+
+
+@contextlib.contextmanager
+def only_the_answer_on_stdout() -> Iterator[TextIO]:
+    """Give stdout to the answer alone: what libraries and child processes print meanwhile goes to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), open(kept, "w", encoding="utf-8", closefd=False) as stream:
+            yield stream
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.4g}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    return MISSING if low is None or high is None else f"[{low:.3g}, {high:.3g}]"
+
+
+def verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
+    return Table(("metric", "outcome", "baseline", "candidate", "difference", "interval", "budget", "unit"),
+                 [(each.metric, each.outcome, number(each.baseline), number(each.candidate), number(each.difference),
+                   interval(each.ci_low, each.ci_high), number(each.budget), each.unit) for each in verdicts])
+
+
+def result_table(results: tuple[MetricResult, ...]) -> Table:
+    return Table(("metric", "value", "interval", "unit", "scored", "unscored"),
+                 [(each.metric, number(each.value), interval(each.ci_low, each.ci_high), each.unit, str(each.num_scored),
+                   str(each.num_unscored)) for each in results])
+
+
+def outcome_reply(outcome: RunOutcome, code: int) -> Reply:
+    """The answer of the commands that end in a verdict."""
+    from sana_bench.progress import format_seconds
+
+    report = outcome.report
+    stages = {name: {"seconds": stage.seconds, "peak_memory_bytes": stage.peak_memory_bytes, "reused": stage.reused}
+              for name, stage in outcome.stages.items()}
+    costs = ", ".join(f"{name} {'reused' if stage.reused else format_seconds(stage.seconds)}" for name, stage in outcome.stages.items())
+    document = {"outcome": outcome.outcome, "headline": report.headline, "run_dir": str(outcome.run_dir.resolve()),
+                "report": str((outcome.run_dir / "report.html").resolve()),
+                "result": json.loads((outcome.run_dir / "result.json").read_text()), "stages": stages,
+                "verdicts": [each.model_dump(mode="json") for each in report.verdicts]}
+    return Reply(document, [verdict_table(report.verdicts), f"{outcome.outcome}: {report.headline}", f"stages: {costs}",
+                            f"report: {outcome.run_dir / 'report.html'}"], code)

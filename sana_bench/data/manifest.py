@@ -1,0 +1,137 @@
+"""A data source as a list of captioned images: OpenPeople by name, or any Hugging Face imagefolder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sana_bench.assets import asset_digest, asset_path
+from sana_bench.data import openpeople
+from sana_bench.errors import DataError
+from sana_bench.registry import near_names
+from sana_bench.store import Store, digest_of, fingerprint_file
+
+OPENPEOPLE_VERSION = 1
+"""Goes up when the pictures or captions made from OpenPeople change."""
+
+SOURCES = {"openpeople:training": ("training", False), "openpeople:training-photographs": ("training", True),
+           "openpeople:reference": ("reference", False)}
+"""Embedded sources: whose pictures, and whether only the full-resolution photographs."""
+
+
+class Row(BaseModel):
+    """One line of `metadata.jsonl`. `file_name` and `text` are the imagefolder convention; the rest is optional."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    file_name: str
+    text: str
+    person: str = ""
+    kind: str = ""
+    fit: Literal["crop", "pad"] = "crop"
+    focus_y: float = 0.5
+
+
+class Manifest(BaseModel):
+    """A data source, read and checked. It holds no pixels."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    digest: str
+    """Changes with the captions and with the images."""
+    folder: Path
+    rows: tuple[Row, ...]
+
+
+class _Written(BaseModel):
+    """Record of an OpenPeople imagefolder in the store."""
+
+    num_images: int
+
+
+def data_digest(source: str) -> str:
+    """Digest of a source; for the embedded ones without touching any file."""
+    if source in SOURCES:
+        return digest_of([source, OPENPEOPLE_VERSION, asset_digest("openpeople")])
+    return load_imagefolder(Path(source)).digest
+
+
+def load_manifest(source: str, store: Store) -> Manifest:
+    """Read a source.
+
+    Args:
+        source: a name in SOURCES, or a folder with `metadata.jsonl` or `metadata.csv`.
+        store: where OpenPeople's imagefolder is kept once it is written.
+
+    Raises:
+        DataError: no such source, no images, or problems in the metadata: all of them in one message.
+    """
+    if source not in SOURCES:
+        return load_imagefolder(Path(source))
+    people, only_photographs = SOURCES[source]
+    digest = digest_of([people, OPENPEOPLE_VERSION, asset_digest("openpeople")])
+    folder = store.folder("data", digest)
+    if store.find("data", digest, _Written) is None:
+        number = openpeople.write_imagefolder(asset_path("openpeople"), folder, people)
+        store.finish("data", digest, _Written(num_images=number))
+    rows = load_imagefolder(folder).rows
+    if only_photographs:
+        rows = tuple(row for row in rows if row.kind.startswith(("studio_", "amateur_")))
+    return Manifest(source=source, digest=data_digest(source), folder=folder, rows=rows)
+
+
+def load_imagefolder(folder: Path) -> Manifest:
+    """Read a Hugging Face imagefolder: images beside `metadata.jsonl` or `metadata.csv` with `file_name` and `text`."""
+    if not folder.is_dir():
+        raise DataError(f'no data source "{folder}".{near_names(str(folder), list(SOURCES))} '
+                        f'Embedded: {", ".join(SOURCES)}; or give a folder of images with metadata.jsonl')
+    path = next((folder / name for name in ("metadata.jsonl", "metadata.csv") if (folder / name).exists()), None)
+    if path is None:
+        raise DataError(f"{folder} has no metadata.jsonl: one line an image, such as "
+                        f'{{"file_name": "0001.png", "text": "a woman waving"}}')
+    rows = _check_rows(folder, path)
+    digest = digest_of([[row.model_dump() for row in rows], [fingerprint_file(folder / row.file_name) for row in rows]])
+    return Manifest(source=str(folder), digest=digest, folder=folder, rows=rows)
+
+
+def _check_rows(folder: Path, path: Path) -> tuple[Row, ...]:
+    rows, problems = [], []
+    for number, values in _read_lines(path):
+        try:
+            row = Row.model_validate(values)
+        except ValidationError as error:
+            problems += [f"line {number}: {'.'.join(map(str, problem['loc'])) or 'row'}: {problem['msg']}" for problem in error.errors()]
+            continue
+        image = (folder / row.file_name).resolve()
+        if not image.is_relative_to(folder.resolve()):
+            problems.append(f'line {number}: file_name "{row.file_name}" leaves the folder')
+        elif not image.is_file():
+            problems.append(f'line {number}: no image "{row.file_name}"')
+        rows.append(row)
+    if not rows and not problems:
+        problems = ["it lists no images"]
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:20])
+        more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise DataError(f"{path} cannot be used:\n{shown}{more}")
+    return tuple(rows)
+
+
+def _read_lines(path: Path) -> list[tuple[int, object]]:
+    """Line number and content of each non-empty line; broken JSON comes back as text, which no row accepts."""
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return list(enumerate(csv.DictReader(file), start=2))
+    lines: list[tuple[int, object]] = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if line.strip():
+            try:
+                lines.append((number, json.loads(line)))
+            except json.JSONDecodeError as error:
+                lines.append((number, f"not JSON: {error}"))
+    return lines

@@ -1,0 +1,51 @@
+"""Where the faces are: the 478 points and 52 blendshapes a face of MediaPipe's face landmarker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sana_bench.features import Features, View, register_extractor
+from sana_bench.features.mediapipe_task import NOSE, Landmarker, Window, body_width
+
+MAX_FACES = 4
+NUM_POINTS, NUM_BLENDSHAPES = 478, 52
+
+HALF_WINDOW = 0.9
+"""Half the side of the window around the nose, in body widths."""
+
+
+@register_extractor("faces", version=1, needs=("pose",), assets=("mediapipe_face",))
+class Faces:
+    """Faces on the whole image, or, where it shows none, on a window at native resolution around the nose of the pose.
+
+    The face detector is a short-range one: of 20 full-body photographs it finds 3 faces in the whole image and 20 in the
+    window.
+
+    Features:
+        keypoints: (F, 478, 2) float32, x and y in pixels of the image.
+        depth: (F, 478) float32, pixels of the image, less is nearer to the camera; zero at the middle of the head.
+        blendshapes: (F, 52) float32 in [0, 1], in MediaPipe's order.
+    """
+
+    def __init__(self, device: str):
+        self.landmarker = Landmarker("Face", "mediapipe_face", num_faces=MAX_FACES, output_face_blendshapes=True)
+
+    def extract(self, view: View, known: Mapping[str, Features]) -> Features:
+        faces = self._find(view, Window.whole(view.pixels_HW3))
+        for pose in known["pose"]["keypoints"]:
+            if len(faces["keypoints"]) == 0:
+                faces = self._find(view, Window.around(pose[NOSE, :2], HALF_WINDOW * body_width(pose)))
+        return faces
+
+    def _find(self, view: View, window: Window) -> Features:
+        result = self.landmarker.detect(view.pixels_HW3, window)
+        points = np.array([window.to_image(landmarks) for landmarks in result.face_landmarks], np.float32)
+        points_F3 = points.reshape(-1, NUM_POINTS, 3)
+        blendshapes = np.array([[shape.score for shape in shapes] for shapes in result.face_blendshapes or []], np.float32)
+        return {"keypoints": points_F3[..., :2].copy(), "depth": points_F3[..., 2].copy(),
+                "blendshapes": blendshapes.reshape(-1, NUM_BLENDSHAPES)}
+
+    def close(self) -> None:
+        self.landmarker.close()

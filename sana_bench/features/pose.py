@@ -1,0 +1,35 @@
+"""Where the body is: the 33 points of MediaPipe's pose landmarker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sana_bench.features import Features, View, register_extractor
+from sana_bench.features.mediapipe_task import Landmarker, Window
+
+
+@register_extractor("pose", version=1, assets=("mediapipe_pose",))
+class Pose:
+    """One pose at most, the most prominent person's, on the whole image.
+
+    Features:
+        keypoints: (P, 33, 3) float32, P 0 or 1: x and y in pixels of the image, visibility in [0, 1]. Points that the
+            frame cuts off are guessed outside it with a low visibility.
+    """
+
+    def __init__(self, device: str):
+        self.landmarker = Landmarker("Pose", "mediapipe_pose", num_poses=1)
+
+    def extract(self, view: View, known: Mapping[str, Features]) -> Features:
+        window = Window.whole(view.pixels_HW3)
+        poses = self.landmarker.detect(view.pixels_HW3, window).pose_landmarks
+        keypoints = np.zeros((len(poses), 33, 3), np.float32)
+        for index, landmarks in enumerate(poses):
+            keypoints[index, :, :2] = window.to_image(landmarks)[:, :2]
+            keypoints[index, :, 2] = [point.visibility for point in landmarks]
+        return {"keypoints": keypoints}
+
+    def close(self) -> None:
+        self.landmarker.close()

@@ -1,0 +1,1 @@
+"""Sampling: how a SanaPipeline draws one sample, reproducibly."""

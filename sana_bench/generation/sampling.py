@@ -1,0 +1,80 @@
+"""Draw samples with a SanaPipeline: one noise a sample, settings as they are recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+
+import numpy as np
+
+from sana_bench.config import GenerateSection, ModelSection
+from sana_bench.errors import GenerationError
+
+
+def instruction_of(settings: GenerateSection) -> list[str] | None:
+    """Sana's own complex human instruction (the pipeline's default), or None where the recipe switches it off."""
+    from diffusers import SanaPipeline
+
+    if not settings.complex_human_instruction:
+        return None
+    return inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"].default
+
+
+def build_scheduler(settings: GenerateSection):
+    """The scheduler that the recipe names, with its flow shift."""
+    from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+
+    if settings.scheduler == "flow_euler":
+        return FlowMatchEulerDiscreteScheduler(shift=settings.flow_shift)
+    return DPMSolverMultistepScheduler(flow_shift=settings.flow_shift, use_flow_sigmas=True, prediction_type="flow_prediction")
+
+
+def prepare_pipeline(pipeline, settings: GenerateSection) -> None:
+    """Set scheduler and tiling. Tiling is set up front: at 2K an out-of-memory decode is not recovered from."""
+    pipeline.scheduler = build_scheduler(settings)
+    if settings.vae_tile_size:
+        stride = settings.vae_tile_stride or settings.vae_tile_size * 7 // 8
+        pipeline.vae.enable_tiling(tile_sample_min_height=settings.vae_tile_size, tile_sample_min_width=settings.vae_tile_size,
+                                   tile_sample_stride_height=stride, tile_sample_stride_width=stride)
+
+
+def sampling_record(settings: GenerateSection, model: ModelSection, device: str) -> dict[str, str | int | float | bool | None]:
+    """Every setting that decides pixels, flat, for the SampleSet: two sets are comparable only where all are equal."""
+    record = settings.model_dump(exclude={"num_images_per_prompt"})
+    record |= {f"{name}_dtype": getattr(model, f"{name}_dtype") for name in ("transformer", "text_encoder", "vae")}
+    instruction = "\n".join(instruction_of(settings) or [])
+    record["complex_human_instruction_sha256"] = hashlib.sha256(instruction.encode()).hexdigest()[:16] if instruction else ""
+    record["device"] = device.partition(":")[0]
+    return record
+
+
+def draw(pipeline, settings: GenerateSection, prompts: list[str], seeds: list[int]) -> list[np.ndarray]:
+    """Draw one image a prompt, each (height, width, 3) uint8.
+
+    Every image has a CPU generator of its own, so its noise depends on its seed alone, not on the batch.
+
+    Raises:
+        GenerationError: an image has another size than asked for, or is black (an overflow in half precision).
+    """
+    import torch
+
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    images = pipeline(
+        prompt=prompts, negative_prompt=settings.negative_prompt, generator=generators, height=settings.height,
+        width=settings.width, num_inference_steps=settings.num_inference_steps, guidance_scale=settings.guidance_scale,
+        max_sequence_length=settings.max_sequence_length, use_resolution_binning=settings.use_resolution_binning,
+        complex_human_instruction=instruction_of(settings), clean_caption=False).images
+    pixels = [np.asarray(image.convert("RGB")) for image in images]
+    for prompt, array in zip(prompts, pixels, strict=True):
+        check_image(array, settings, prompt)
+    return pixels
+
+
+def check_image(pixels_HW3: np.ndarray, settings: GenerateSection, prompt: str) -> None:
+    height, width = pixels_HW3.shape[:2]
+    if (width, height) != (settings.width, settings.height):
+        raise GenerationError(f'the image of "{prompt:.60}" is {width}x{height}, not {settings.width}x{settings.height}; with '
+                              f"tiling, check generate.vae_tile_size and vae_tile_stride")
+    if pixels_HW3.max() == 0:
+        raise GenerationError(f'the image of "{prompt:.60}" is all black: some part overflowed in '
+                              f"half precision; use bfloat16 or float32 (model.*_dtype)")

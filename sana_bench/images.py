@@ -1,0 +1,46 @@
+"""Reading and writing images safely: PNG, one decode, no decompression bombs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sana_bench.errors import SanaBenchError
+from sana_bench.store import write_bytes
+
+MAX_PIXELS = 64_000_000
+"""A 2K image has 4.2 million; anything beyond this is refused before it is decoded."""
+
+
+def read_image(path: Path, error: type[SanaBenchError]) -> np.ndarray:
+    """Decode an image to (H, W, 3) uint8 RGB.
+
+    Raises:
+        error: missing, truncated, no image of a known format, or larger than MAX_PIXELS.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=["PNG", "JPEG", "WEBP"]) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise error(f"{path} has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
+                return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
+        raise error(f"{path} cannot be decoded ({problem}). Delete it to have it made again, or replace it") from problem
+
+
+def write_png(path: Path, pixels_HW3: np.ndarray) -> None:
+    """Write an RGB PNG at compression level 1 (lossless; three times faster than the default), atomically."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels_HW3).save(buffer, "PNG", compress_level=1)
+    write_bytes(path, buffer.getvalue())
+
+
+def pixels_sha256(pixels_HW3: np.ndarray) -> str:
+    """SHA-256 over shape and pixels; the same for any encoding of the same picture."""
+    return hashlib.sha256(repr(pixels_HW3.shape).encode() + np.ascontiguousarray(pixels_HW3).tobytes()).hexdigest()

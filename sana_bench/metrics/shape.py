@@ -1,0 +1,79 @@
+"""How unusual the shape of a hand or a face is among real ones: Mahalanobis distance under a shrunk covariance.
+
+Legend: M real shapes, D log ratios a shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sana_bench.errors import InsufficientSamplesError
+
+NUM_FOLDS = 10
+
+
+def ledoit_wolf(shapes_MD: np.ndarray) -> np.ndarray:
+    """(D, D) covariance, shrunk towards a multiple of the identity by the amount that minimises the expected squared error.
+
+    Source: Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices", section 3.2.
+    """
+    num_shapes, num_ratios = shapes_MD.shape
+    centred_MD = shapes_MD - shapes_MD.mean(0)
+    sample_DD = centred_MD.T @ centred_MD / num_shapes
+    target_DD = np.trace(sample_DD) / num_ratios * np.eye(num_ratios)
+    dispersion = np.square(sample_DD - target_DD).sum()
+    if dispersion == 0:
+        return target_DD
+    # Sum over shapes of |x x' - S|^2, without the outer products.
+    error = (np.square(np.square(centred_MD).sum(1)).sum() - num_shapes * np.square(sample_DD).sum()) / num_shapes**2
+    shrinkage = min(error / dispersion, 1.0)
+    return shrinkage * target_DD + (1 - shrinkage) * sample_DD
+
+
+@dataclass(frozen=True)
+class ShapeReference:
+    """Real shapes, as `fit_shapes` sums them up."""
+
+    mean_D: np.ndarray
+    precision_DD: np.ndarray
+    distances_M: np.ndarray
+    """Ascending distances of the real shapes, each measured against a fit that did not see it."""
+
+    def distance(self, shape_D: np.ndarray) -> float:
+        """Mahalanobis distance to the real shapes; 0 is their mean."""
+        return float(_distances(shape_D[None], self.mean_D, self.precision_DD)[0])
+
+    def relative_distance(self, shape_D: np.ndarray) -> float:
+        """Distance in units of the median real one: half of the real shapes are below 1."""
+        return self.distance(shape_D) / float(np.median(self.distances_M))
+
+    def survival(self, shape_D: np.ndarray) -> float:
+        """Share of real shapes that are at least as unusual, the shape itself counted in; in [1 / (M + 1), 1]."""
+        num_farther = int((self.distances_M >= self.distance(shape_D)).sum())
+        return (1 + num_farther) / (1 + len(self.distances_M))
+
+
+def fit_shapes(shapes_MD: np.ndarray, minimum: int, what: str) -> ShapeReference:
+    """Sum up real shapes.
+
+    Their own distances come from folds of neighbours (images of one person stand together in a data set), because a shape
+    that helped to fit the covariance lies closer to it than a new one would.
+
+    Raises:
+        InsufficientSamplesError: fewer than `minimum` shapes.
+    """
+    if len(shapes_MD) < minimum:
+        raise InsufficientSamplesError(f"{len(shapes_MD)} {what} found in the reference images, and this metric needs at least "
+                                       f"{minimum}: set data.reference to images that show more, or leave it out of score.metrics")
+    distances = []
+    for fold in np.array_split(np.arange(len(shapes_MD)), NUM_FOLDS):
+        rest_MD = np.delete(shapes_MD, fold, axis=0)
+        distances.append(_distances(shapes_MD[fold], rest_MD.mean(0), np.linalg.inv(ledoit_wolf(rest_MD))))
+    return ShapeReference(shapes_MD.mean(0), np.linalg.inv(ledoit_wolf(shapes_MD)), np.sort(np.concatenate(distances)))
+
+
+def _distances(shapes_MD: np.ndarray, mean_D: np.ndarray, precision_DD: np.ndarray) -> np.ndarray:
+    offsets_MD = shapes_MD - mean_D
+    return np.sqrt(np.einsum("md,de,me->m", offsets_MD, precision_DD, offsets_MD))

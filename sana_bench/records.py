@@ -1,0 +1,216 @@
+"""The documents that cross stages. Each is frozen, typed and versioned; each is written last, so one that exists is complete."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["improved", "unchanged", "regressed", "inconclusive", "not_comparable", "missing"]
+StageName = Literal["train", "generate", "score", "compare", "report"]
+
+
+class Record(BaseModel):
+    """Base of every record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Versioned(Record):
+    """A record that stands in a file of its own."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+
+class StageCost(Record):
+    """What a stage cost when it was done."""
+
+    seconds: float
+    peak_memory_bytes: int
+    """Highest resident set size of the process while the stage ran."""
+
+
+class TrainingSummary(Record):
+    steps: int
+    losses: tuple[float, ...]
+    """Loss of every step."""
+    num_images: int
+    data_digest: str
+    trainable_parameters: int
+
+
+class Checkpoint(Versioned):
+    """A trained variant, or the untouched base."""
+
+    digest: str
+    base: str
+    base_digest: str
+    trainer: str
+    kind: Literal["base", "adapter", "full"]
+    weights_file: str = ""
+    """Weights in safetensors, beside the record."""
+    weights_sha256: str = ""
+    summary: TrainingSummary | None = None
+    cost: StageCost
+
+
+class Sample(Record):
+    """One generated image."""
+
+    sample_id: str
+    """`<prompt id>_<sample index>`"""
+    prompt_id: str
+    sample_index: int
+    seed: int
+    """Seed of its noise, from (suite version, prompt id, sample index)."""
+    width: int
+    height: int
+    file_name: str
+    """PNG beside the record."""
+    pixels_sha256: str
+    """SHA-256 of the (H, W, 3) uint8 pixels."""
+
+
+class SampleSet(Versioned):
+    """All images of one checkpoint on one suite."""
+
+    digest: str
+    checkpoint_digest: str
+    suite: str
+    suite_version: int
+    suite_digest: str
+    sampling: dict[str, str | int | float | bool | None]
+    """Every setting that decides the pixels, as it was used."""
+    samples: tuple[Sample, ...]
+    cost: StageCost
+
+
+class Score(Record):
+    """One metric on one image: a value, or None and a reason. Missing is never zero."""
+
+    sample_id: str
+    metric: str
+    value: float | None
+    reason: str = ""
+
+
+class MetricResult(Record):
+    """One metric on one suite."""
+
+    metric: str
+    version: int
+    value: float | None
+    """None where nothing could be scored."""
+    ci_low: float | None
+    ci_high: float | None
+    num_scored: int
+    num_unscored: int
+    unscored_reasons: dict[str, int] = {}
+    unit: str
+    higher_is_better: bool
+    budget: float
+    """How much worse is too much, in the metric's unit."""
+    extractor: str
+    extractor_digest: str
+    kind: Literal["sample", "set"]
+    """`sample`: a mean of per-image values; `set`: a value of the whole set."""
+    explanation: str
+    """What it measures, in one sentence."""
+
+
+class Provenance(Record):
+    """Where a result comes from."""
+
+    created: str
+    """UTC, ISO 8601."""
+    sana_bench: str
+    commit: str
+    """Empty outside a checkout."""
+    dirty: bool
+    python: str
+    platform: str
+    device: str
+    packages: dict[str, str]
+    digests: dict[str, str]
+    """base, checkpoint, training data, reference data, suite, samples, and every extractor."""
+
+
+class BenchmarkResult(Versioned):
+    """What one checkpoint scored on one suite. `scores.parquet` and `statistics.safetensors` stand beside it."""
+
+    digest: str
+    name: str
+    config: dict
+    suite: str
+    suite_version: int
+    suite_digest: str
+    sampling: dict[str, str | int | float | bool | None]
+    samples: tuple[Sample, ...]
+    results: tuple[MetricResult, ...]
+    provenance: Provenance
+    stages: dict[str, StageCost]
+
+
+class Verdict(Record):
+    """One metric of the candidate against the baseline."""
+
+    metric: str
+    suite: str
+    outcome: Outcome
+    baseline: float | None
+    candidate: float | None
+    difference: float | None
+    """Candidate minus baseline, over the pairs scored on both sides."""
+    ci_low: float | None
+    ci_high: float | None
+    budget: float
+    num_pairs: int
+    smallest_detectable_effect: float | None
+    """Difference that this many pairs would find with 80 % power."""
+    num_prompts_needed: int | None
+    """Prompts that would make an inconclusive verdict conclusive; None where that is not the outcome."""
+    unit: str
+    higher_is_better: bool
+    reason: str
+    """Why this outcome, in one sentence."""
+
+
+class WorstSample(Record):
+    """A pair whose candidate lost most on some metric."""
+
+    sample_id: str
+    prompt_id: str
+    metric: str
+    baseline: float | None
+    candidate: float | None
+    difference: float
+    harm: float
+    """Loss in units of the metric's budget; sorts the list."""
+
+
+class RegressionReport(Versioned):
+    """The verdict. `compare` is the only place that makes one; everything else renders it."""
+
+    outcome: Literal["passed", "regressed"]
+    headline: str
+    verdicts: tuple[Verdict, ...]
+    worst_samples: tuple[WorstSample, ...]
+    baseline_name: str
+    baseline_digest: str
+    candidate_digest: str
+    baseline_provenance: Provenance | None
+    candidate_provenance: Provenance
+    confidence: float
+    num_resamples: int
+    seed: int
+
+
+class Acceptance(Versioned):
+    """Who accepted a result as baseline and why."""
+
+    reason: str
+    accepted: str
+    """UTC, ISO 8601."""
+    result_digest: str

@@ -1,0 +1,76 @@
+"""One Registry class: metrics, extractors and trainers each have one. A new entry is a new file in the registry's folder."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from sana_bench.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def near_names(name: str, known: list[str]) -> str:
+    """` Did you mean "rank"?`, or nothing where no known name is near."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f' Did you mean "{near[0]}"?' if near else ""
+
+
+class Registry(Generic[T]):
+    """Names to entries of one kind. Entries register themselves when their module is imported.
+
+    Args:
+        kind: what an entry is called in messages ("metric").
+        package: the package whose modules are all imported before the first look-up, so that no list names them.
+    """
+
+    def __init__(self, kind: str, package: str):
+        self.kind, self.package = kind, package
+        self._entries: dict[str, T] = {}
+        self._loaded = False
+
+    def register(self, name: str, entry: T) -> T:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ValueError(f"{self.kind} name {name!r} must be lower_snake_case")
+        if name in self._entries:
+            raise ValueError(f"{self.kind} {name!r} is registered twice")
+        self._entries[name] = entry
+        return entry
+
+    def decorator(self, name: str, make: Callable[[type], T]) -> Callable[[type], type]:
+        """A class decorator that registers `make(cls)` under `name` and returns the class unchanged."""
+        def register(cls: type) -> type:
+            self.register(name, make(cls))
+            return cls
+        return register
+
+    def get(self, name: str) -> T:
+        """The entry of that name.
+
+        Raises:
+            ConfigError: there is none; the message has the nearest name and all names.
+        """
+        self._load()
+        if name not in self._entries:
+            raise ConfigError(f'unknown {self.kind} "{name}".{near_names(name, self.names())} '
+                              f'Known: {", ".join(self.names())}')
+        return self._entries[name]
+
+    def names(self) -> list[str]:
+        self._load()
+        return sorted(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")

@@ -1,0 +1,46 @@
+"""report.md: the verdict and the table, for the summary of a CI step. Text from records is escaped."""
+
+from __future__ import annotations
+
+import re
+
+from sana_bench.report.page import Page, Row
+from sana_bench.report.wording import NOTHING, interval, number, signed
+
+MAX_LISTED = 12
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$:^=])")
+
+
+def escape_markdown(text: str) -> str:
+    """Text that GitHub's Markdown shows as it is: no table cell, code, link, tag, mention or line of its own comes of it."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = _SPECIAL.sub(r"\\\1", text)
+    # A zero-width space breaks @mentions and addresses, which no backslash does; www. is linked without any scheme.
+    return re.sub(r"(?i)\bwww\.", lambda match: match[0] + "\u200b", text.replace("@", "@\u200b"))
+
+
+def render_markdown(page: Page) -> str:
+    """Headline, metric table and worst pairs."""
+    report, text = page.report, escape_markdown
+    lines = [f"## {page.words.symbol} {page.words.label.capitalize()}: {text(report.headline)}", "",
+             f"{text(page.result.name)} · suite {text(page.result.suite)} {page.result.suite_version} · "
+             f"{len(page.result.samples)} images · "
+             + (f"baseline {text(report.baseline_name)}" if page.compared else "**no baseline: nothing was compared**"), "",
+             f"| metric | baseline | candidate | difference | {report.confidence:.0%} interval | budget | outcome | why |",
+             "|---|---:|---:|---:|---:|---:|---|---|", *(_line(row) for row in page.rows), ""]
+    if page.worst:
+        lines += ["### Worst pairs", "", "| pair | prompt | lost most on | baseline | candidate | budgets lost |",
+                  "|---|---|---|---:|---:|---:|"]
+        lines += [f"| {text(each.pair.sample_id)} | {text(each.pair.text) or NOTHING} | {text(each.losses[0].metric)} | "
+                  f"{number(each.losses[0].baseline)} | {number(each.losses[0].candidate)} | {number(each.losses[0].harm)} |"
+                  for each in page.worst[:MAX_LISTED]] + [""]
+    lines += ["Pictures, keypoints and provenance are in report.html beside this file.", ""]
+    return "\n".join(lines)
+
+
+def _line(row: Row) -> str:
+    verdict = row.verdict
+    unit = f" {escape_markdown(verdict.unit)}" if verdict.unit else ""
+    return (f"| {escape_markdown(verdict.metric)} {'↑' if verdict.higher_is_better else '↓'} | {number(verdict.baseline)} | "
+            f"{number(verdict.candidate)} | {signed(verdict.difference)} | {interval(verdict.ci_low, verdict.ci_high)} | "
+            f"{number(verdict.budget)}{unit} | {row.words.symbol} {row.words.label} | {escape_markdown(verdict.reason)} |")

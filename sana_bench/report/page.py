@@ -1,0 +1,126 @@
+"""What both renderings show, gathered from the records once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from sana_bench.prompts import PromptSuite
+from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, Provenance, RegressionReport, StageCost, Verdict
+from sana_bench.report.charts import (Attribute, Bar, ForestRow, LossCurve, common_reach, forest, interval_bar, loss_curve,
+                                      perceived_attributes)
+from sana_bench.report.pairs import MAX_THUMB_PAIRS, THUMB_PX, Pair, Shot, WorstPair, make_pairs, open_album, worst_pairs
+from sana_bench.report.wording import OUTCOMES, OutcomeWords
+from sana_bench.results import ResultBundle
+from sana_bench.store import read_record
+
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the metric table."""
+
+    verdict: Verdict
+    words: OutcomeWords
+    result: MetricResult | None
+    """The candidate's own result; None where the metric is missing there."""
+    bar: Bar | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    cost: StageCost
+    reused: bool | None
+    """None where it was not recorded."""
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """Mean difference of one prompt's pairs on each sample metric."""
+
+    prompt_id: str
+    sample_id: str
+    """Its first sample, to link to."""
+    cells: tuple[tuple[float | None, float | None], ...]
+    """(difference, harm in budgets) a metric"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that a rendering may say."""
+
+    report: RegressionReport
+    words: OutcomeWords
+    result: BenchmarkResult
+    compared: bool
+    """False without a baseline: the candidate alone is shown."""
+    counts: tuple[tuple[OutcomeWords, int], ...]
+    rows: tuple[Row, ...]
+    forest: list[ForestRow]
+    reach: float
+    loss: LossCurve | None
+    attributes: list[Attribute]
+    sample_metrics: tuple[str, ...]
+    prompt_rows: tuple[PromptRow, ...]
+    pairs: list[Pair]
+    worst: list[WorstPair]
+    num_worst_listed: int
+    """Distinct pairs in the report's list of worst samples; `worst` may show fewer."""
+    thumbs: dict[str, tuple[Shot, ...]]
+    suite: PromptSuite | None
+    stages: tuple[Stage, ...]
+    provenances: tuple[tuple[str, Provenance], ...]
+
+
+def make_page(report: RegressionReport, candidate: ResultBundle, baseline: ResultBundle | None,
+              reused: Mapping[str, bool] | None) -> Page:
+    """Gather what is shown; nothing here judges."""
+    suite = _optional(candidate.folder / "suite.json", PromptSuite)
+    checkpoint = _optional(candidate.folder / "checkpoint.json", Checkpoint)
+    result, album = candidate.result, open_album(candidate, baseline)
+    pairs = make_pairs(report, candidate, baseline, suite)
+    reach = common_reach(report.verdicts)
+    order = list(OUTCOMES)
+    verdicts = sorted(report.verdicts, key=lambda verdict: order.index(verdict.outcome))
+    results = {each.metric: each for each in result.results}
+    tally = Counter(verdict.outcome for verdict in verdicts)
+    sides = [("candidate", report.candidate_provenance), ("baseline", report.baseline_provenance)]
+    return Page(
+        report=report, words=OUTCOMES[report.outcome], result=result, compared=baseline is not None,
+        counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in order if tally[outcome]),
+        rows=tuple(Row(verdict, OUTCOMES[verdict.outcome], results.get(verdict.metric), interval_bar(verdict, reach))
+                   for verdict in verdicts),
+        forest=forest(verdicts, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
+        attributes=perceived_attributes(candidate, baseline),
+        sample_metrics=tuple(each.metric for each in result.results if each.kind == "sample"),
+        prompt_rows=_prompt_rows(pairs), pairs=pairs, worst=worst_pairs(report, pairs, album),
+        num_worst_listed=len({worst.sample_id for worst in report.worst_samples}),
+        thumbs={pair.sample_id: album.shots(pair.sample_id, THUMB_PX) for pair in pairs[:MAX_THUMB_PAIRS]}, suite=suite,
+        stages=tuple(Stage(name, cost, reused.get(name) if reused else None) for name, cost in result.stages.items()),
+        provenances=tuple((side, provenance) for side, provenance in sides if provenance))
+
+
+def _optional(path: Path, kind: type[R]) -> R | None:
+    return read_record(path, kind) if path.exists() else None
+
+
+def _prompt_rows(pairs: Sequence[Pair]) -> tuple[PromptRow, ...]:
+    by_prompt: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_prompt.setdefault(pair.prompt_id, []).append(pair)
+    return tuple(PromptRow(prompt_id, group[0].sample_id, tuple(
+        (_mean(score.difference for score in column), _mean(score.harm for score in column))
+        for column in zip(*(pair.scores for pair in group), strict=True))) for prompt_id, group in by_prompt.items())
+
+
+def _mean(values) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -1,0 +1,73 @@
+"""How outcomes, numbers and settings are put into words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class OutcomeWords:
+    """An outcome in words and a symbol, so that colour is never the only sign."""
+
+    label: str
+    symbol: str
+    tone: str
+    """Colour class: good | bad | warn | plain."""
+
+
+OUTCOMES = {
+    "regressed": OutcomeWords("regressed", "▼", "bad"),
+    "not_comparable": OutcomeWords("not comparable", "≠", "bad"),
+    "missing": OutcomeWords("missing", "∅", "bad"),
+    "inconclusive": OutcomeWords("inconclusive", "?", "warn"),
+    "improved": OutcomeWords("improved", "▲", "good"),
+    "unchanged": OutcomeWords("unchanged", "=", "plain"),
+    "passed": OutcomeWords("passed", "✓", "good"),
+}
+"""By outcome, in the order in which a reader should see them."""
+
+NOTHING = "–"
+
+
+def number(value: float | None) -> str:
+    """`0.1234` -> `0.123`; None -> `–`."""
+    if value is None:
+        return NOTHING
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.01 or size == 0 else 5
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None) -> str:
+    """`0.1234` -> `+0.123`."""
+    text = number(value)
+    return f"+{text}" if value is not None and value > 0 else text
+
+
+def interval(low: float | None, high: float | None) -> str:
+    return NOTHING if low is None or high is None else f"{signed(low)} to {signed(high)}"
+
+
+def percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:.0%}"
+
+
+def mebibytes(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:,.0f} MiB"
+
+
+def as_toml(config: dict) -> str:
+    """A recorded config as the recipe that would make it."""
+    plain = [f"{key} = {_toml_value(value)}" for key, value in config.items() if not isinstance(value, dict)]
+    tables = [f"\n[{key}]\n" + "\n".join(f"{name} = {_toml_value(value)}" for name, value in table.items())
+              for key, table in config.items() if isinstance(table, dict)]
+    return "\n".join(plain + tables)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml_value(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(each) for each in value) + "]"
+    return json.dumps(value, ensure_ascii=False)

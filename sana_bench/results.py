@@ -1,0 +1,167 @@
+"""Results on disk: `result.json`, `scores.parquet` and `statistics.safetensors` in a folder, written and read as one bundle.
+
+A run folder, an artifact of the store and a baseline are all such folders; `keypoints.json` and `views/` beside them are
+for people to look at and decide nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sana_bench.errors import StoreError
+from sana_bench.records import BenchmarkResult, Score
+from sana_bench.store import read_record, write_bytes, write_record
+
+RESULT_FILE, SCORES_FILE, STATISTICS_FILE = "result.json", "scores.parquet", "statistics.safetensors"
+SAMPLE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+"""Ids become file names, so nothing else is read from a file that somebody else may have written."""
+
+
+@dataclass(frozen=True)
+class SetStatistics:
+    """What one set metric keeps of the samples it could use."""
+
+    sample_ids: tuple[str, ...]
+    """In the order of the arrays' sample axes."""
+    arrays: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ResultBundle:
+    """A result folder in memory."""
+
+    folder: Path
+    result: BenchmarkResult
+    scores: tuple[Score, ...]
+    statistics: Mapping[str, SetStatistics]
+    """By set metric."""
+
+
+def write_bundle(folder: Path, result: BenchmarkResult, scores: tuple[Score, ...],
+                 statistics: Mapping[str, SetStatistics]) -> None:
+    """Write a result folder, each file whole or not at all, `result.json` last: a folder that has one is complete.
+
+    Raises:
+        StoreError: a number is not finite, the parts contradict one another, or the folder cannot be written.
+    """
+    bundle = ResultBundle(folder, result, scores, statistics)
+    _check(bundle)
+    write_bytes(folder / SCORES_FILE, _scores_bytes(bundle))
+    write_bytes(folder / STATISTICS_FILE, _statistics_bytes(statistics))
+    write_record(folder / RESULT_FILE, result)
+
+
+def load_bundle(folder: Path) -> ResultBundle:
+    """Read and check a result folder.
+
+    Raises:
+        StoreError: it is no result folder, a file of it is missing or damaged, or its parts contradict one another.
+    """
+    if not (folder / RESULT_FILE).is_file():
+        raise StoreError(f"{folder} is no result folder: it has no {RESULT_FILE}. Give a run folder, or score again")
+    bundle = ResultBundle(folder, read_record(folder / RESULT_FILE, BenchmarkResult), _read_scores(folder / SCORES_FILE),
+                          _read_statistics(folder / STATISTICS_FILE))
+    _check(bundle)
+    return bundle
+
+
+def _scores_bytes(bundle: ResultBundle) -> bytes:
+    """Parquet with one row a sample and metric; a missing value is null, never NaN."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    samples = {sample.sample_id: sample for sample in bundle.result.samples}
+    rows = [{"sample_id": score.sample_id, "prompt_id": samples[score.sample_id].prompt_id,
+             "sample_index": samples[score.sample_id].sample_index, "metric": score.metric, "value": score.value,
+             "reason": score.reason} for score in bundle.scores]
+    schema = pa.schema([("sample_id", pa.string()), ("prompt_id", pa.string()), ("sample_index", pa.int64()),
+                        ("metric", pa.string()), ("value", pa.float64()), ("reason", pa.string())])
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer)
+    return buffer.getvalue()
+
+
+def _read_scores(path: Path) -> tuple[Score, ...]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(io.BytesIO(path.read_bytes()), columns=["sample_id", "metric", "value", "reason"]).to_pylist()
+        return tuple(Score(**row) for row in rows)
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # pydantic's ValidationError is a ValueError
+        raise _damaged(path, error) from error
+
+
+def _statistics_bytes(statistics: Mapping[str, SetStatistics]) -> bytes:
+    """Safetensors with tensors `<metric>/<array>` and the sample ids of each metric in the metadata."""
+    from safetensors.numpy import save
+
+    tensors = {f"{metric}/{name}": np.asarray(array, order="C")  # safetensors writes the buffer as it lies in memory
+               for metric, held in statistics.items() for name, array in held.arrays.items()}
+    return save(tensors, {"sample_ids": json.dumps({metric: held.sample_ids for metric, held in statistics.items()})})
+
+
+def _read_statistics(path: Path) -> dict[str, SetStatistics]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            sample_ids = json.loads((file.metadata() or {})["sample_ids"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        statistics = {metric: SetStatistics(tuple(ids), {}) for metric, ids in sample_ids.items()}
+        for key, array in tensors.items():
+            metric, _, name = key.partition("/")
+            statistics[metric].arrays[name] = array
+        return statistics
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path} is missing or damaged ({type(error).__name__}: {str(error).strip():.120}). "
+                      f"Delete its folder and score again")
+
+
+def _check(bundle: ResultBundle) -> None:
+    problems = list(_problems(bundle))
+    if problems:
+        raise StoreError(f"the result in {bundle.folder} cannot be used: {'; '.join(problems[:5])}"
+                         f"{f' and {len(problems) - 5} more problems' if len(problems) > 5 else ''}. Score again")
+
+
+def _problems(bundle: ResultBundle) -> Iterator[str]:
+    """Everything that makes a bundle contradict itself."""
+    result = bundle.result
+    ids = {sample.sample_id for sample in result.samples}
+    yield from (f"{name!r:.60} is no sample id" for name in sorted(ids) if not SAMPLE_ID.fullmatch(name))
+    yield from (f"{what} is named twice" for what, count in Counter(
+        [f"metric {each.metric}" for each in result.results] + [f"sample {sample.sample_id}" for sample in result.samples]
+        + [f"the {score.metric} of {score.sample_id}" for score in bundle.scores]).items() if count > 1)
+    for score in bundle.scores:
+        if score.sample_id not in ids:
+            yield f"a score of {score.metric} is for {score.sample_id!r:.60}, which is not among the samples"
+        if score.value is not None and not math.isfinite(score.value):
+            yield f"{score.metric} of {score.sample_id} is {score.value}; a missing value is None with a reason"
+    scored = Counter(score.metric for score in bundle.scores if score.value is not None)
+    for each in result.results:
+        for number in (each.value, each.ci_low, each.ci_high, each.budget):
+            if number is not None and not math.isfinite(number):
+                yield f"the result of {each.metric} holds {number}"
+        if each.kind == "sample" and scored[each.metric] != each.num_scored:
+            yield f"{each.metric} has {scored[each.metric]} scores and its result says {each.num_scored}"
+        if each.kind == "set" and each.value is not None and each.metric not in bundle.statistics:
+            yield f"{each.metric} has a value and no statistics"
+    for metric, held in bundle.statistics.items():
+        if not ids.issuperset(held.sample_ids) or len(set(held.sample_ids)) < len(held.sample_ids):
+            yield f"the statistics of {metric} name samples twice or that are not among the samples"
+        if not all(np.isfinite(array).all() for array in held.arrays.values()):
+            yield f"the statistics of {metric} are not finite"

@@ -1,0 +1,204 @@
+"""score: SampleSet -> BenchmarkResult. One decode an image, all extractors, all metrics."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sana_bench.assets import asset_digest
+from sana_bench.config import RunConfig
+from sana_bench.data.manifest import Manifest, Row, data_digest, load_manifest
+from sana_bench.data.views import fit_view
+from sana_bench.errors import DataError, InsufficientSamplesError, StoreError
+from sana_bench.extract import FeatureStore, Item, in_order
+from sana_bench.features import EXTRACTORS, Features
+from sana_bench.images import pixels_sha256, read_image
+from sana_bench.measure import measure
+from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored
+from sana_bench.models import resolve_device
+from sana_bench.prompts import PromptSuite
+from sana_bench.provenance import collect_provenance
+from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, SampleSet, Score, StageCost
+from sana_bench.results import SetStatistics, write_bundle
+from sana_bench.statistics import mean_interval, set_interval
+from sana_bench.store import Store, digest_of, write_bytes
+
+KIND = "results"
+VIEW_PX = 1024
+DRAWN = ("pose", "hands", "faces")
+"""Extractors whose points the report draws; they always run."""
+
+
+def chosen_metrics(config: RunConfig) -> list[MetricEntry]:
+    return [METRICS.get(name) for name in (config.score.metrics or METRICS.names())]
+
+
+def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite) -> str:
+    """Digest of everything that decides the scores."""
+    entries = chosen_metrics(config)
+    extractors = in_order({entry.extractor for entry in entries} | set(DRAWN))
+    return digest_of([sample_set_digest, suite.digest, [[entry.name, entry.version, entry.budget] for entry in entries],
+                      [EXTRACTORS.get(name).digest() for name in extractors], data_digest(config.data.reference),
+                      config.compare.confidence, config.compare.num_resamples, config.compare.seed])
+
+
+def find_result(config: RunConfig, sample_set_digest: str, suite: PromptSuite, store: Store) -> Path | None:
+    folder = store.folder(KIND, result_digest(config, sample_set_digest, suite))
+    return folder if (folder / "result.json").exists() else None
+
+
+def score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, suite: PromptSuite, store: Store) -> Path:
+    """Score all samples on all chosen metrics; return the result folder (see results.py), from the store if it is there.
+
+    Raises:
+        SanaBenchError: an image or an asset is missing or damaged, or there is too little reference data.
+    """
+    found = find_result(config, sample_set.digest, suite, store)
+    if found:
+        return found
+    digest = result_digest(config, sample_set.digest, suite)
+    folder = store.folder(KIND, digest)
+    entries = chosen_metrics(config)
+    with measure() as meter:
+        samples, context = _look(config, sample_set, suite, store, entries, folder)
+        scores, statistics, results = [], {}, []
+        for entry in entries:
+            rows, held, result = evaluate_metric(entry, samples, context, config)
+            scores += rows
+            results.append(result)
+            if held is not None:
+                statistics[entry.name] = held
+        cost = meter.cost()
+    stages = {"train": checkpoint.cost, "generate": sample_set.cost, "score": cost}
+    write_bundle(folder, _benchmark_result(config, digest, sample_set, checkpoint, suite, results, stages), tuple(scores), statistics)
+    return folder
+
+
+def evaluate_metric(entry: MetricEntry, samples: Sequence[ScoredSample], context: MetricContext,
+                    config: RunConfig) -> tuple[list[Score], SetStatistics | None, MetricResult]:
+    """One metric on all samples: a Score an image (set metrics: value None), what a set metric keeps, and the result."""
+    metric, settings = entry.make(context), config.compare
+    if entry.kind == "sample":
+        values = {sample.sample_id: metric.score(sample) for sample in samples}
+        held = None
+    else:
+        values = {sample.sample_id: metric.usable(sample) for sample in samples}
+    unscored = {name: value for name, value in values.items() if isinstance(value, Unscored)}
+    usable = [sample for sample in samples if sample.sample_id not in unscored]
+    prompts = [sample.prompt.id for sample in usable]
+    if entry.kind == "sample":
+        numbers = np.array([values[sample.sample_id] for sample in usable], dtype=float)
+        value, low, high = mean_interval(numbers, prompts, confidence=settings.confidence,
+                                         num_resamples=settings.num_resamples, seed=settings.seed) if usable else (None,) * 3
+    else:
+        held, value, low, high = _set_value(entry, metric, usable, prompts, settings.confidence)
+    rows = [_score_row(entry, sample.sample_id, values[sample.sample_id]) for sample in samples]
+    return rows, held, MetricResult(
+        metric=entry.name, version=entry.version, value=value, ci_low=low, ci_high=high, num_scored=len(usable),
+        num_unscored=len(unscored), unscored_reasons=dict(Counter(value.reason for value in unscored.values())), unit=entry.unit,
+        higher_is_better=entry.higher_is_better, budget=_budget(entry, config), extractor=entry.extractor,
+        extractor_digest=EXTRACTORS.get(entry.extractor).digest(), kind=entry.kind, explanation=entry.explanation)
+
+
+def _score_row(entry: MetricEntry, sample_id: str, value: float | Unscored | None) -> Score:
+    if isinstance(value, Unscored):
+        return Score(sample_id=sample_id, metric=entry.name, value=None, reason=value.reason)
+    return Score(sample_id=sample_id, metric=entry.name, value=value, reason="" if value is not None else "counted in the set")
+
+
+def _set_value(entry: MetricEntry, metric, usable: Sequence[ScoredSample], prompts: Sequence[str], confidence: float):
+    """(statistics, value, low, high) of a set metric; all None where there are too few samples."""
+    if not usable:
+        return None, None, None, None
+    try:
+        held = SetStatistics(tuple(sample.sample_id for sample in usable), metric.statistics(usable))
+        return held, *set_interval(lambda indices: metric.evaluate(held.arrays, indices), prompts, confidence=confidence)
+    except InsufficientSamplesError:
+        return None, None, None, None
+
+
+def _budget(entry: MetricEntry, config: RunConfig) -> float:
+    return next((override.budget for override in config.compare.budgets if override.metric == entry.name), entry.budget)
+
+
+def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: Store, entries: Sequence[MetricEntry],
+          folder: Path) -> tuple[list[ScoredSample], MetricContext]:
+    """Features of all samples and of the reference; writes keypoints and small views for the report."""
+    device, images = resolve_device(config.run.device), store.folder("samples", sample_set.digest)
+    items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text,
+                  lambda sample=sample: _read_checked(images / sample.file_name, sample.pixels_sha256))
+             for sample in sample_set.samples]
+    with FeatureStore(store, {entry.extractor for entry in entries} | set(DRAWN), device) as features:
+        found = features.features_of(items, "score images")
+    for sample in sample_set.samples:
+        _write_view(folder / "views" / f"{sample.sample_id}.webp", images / sample.file_name)
+    points = {sample.sample_id: _keypoints(sample.width, sample.height, each)
+              for sample, each in zip(sample_set.samples, found, strict=True)}
+    write_bytes(folder / "keypoints.json", json.dumps(points, separators=(",", ":")).encode())
+    samples = [ScoredSample(sample_id=sample.sample_id, prompt=suite.by_id(sample.prompt_id), features=each)
+               for sample, each in zip(sample_set.samples, found, strict=True)]
+    return samples, MetricContext(reference=_reference_features(config, entries, store, device), target=suite.target)
+
+
+def _reference_features(config: RunConfig, entries: Sequence[MetricEntry], store: Store, device: str) -> list[Mapping[str, Features]]:
+    wanted = {entry.extractor for entry in entries if entry.needs_reference}
+    if not wanted:
+        return []
+    manifest = load_manifest(config.data.reference, store)
+    size = (config.generate.width, config.generate.height)
+    items = [Item(digest_of([manifest.digest, row.file_name, size]), row.text, lambda row=row: _reference_view(manifest, row, size))
+             for row in manifest.rows]
+    with FeatureStore(store, wanted, device) as features:
+        return features.features_of(items, "look at reference people")
+
+
+def _reference_view(manifest: Manifest, row: Row, size: tuple[int, int]) -> np.ndarray:
+    from PIL import Image
+
+    image = Image.fromarray(read_image(manifest.folder / row.file_name, DataError))
+    return np.asarray(fit_view(image, *size, fit=row.fit, focus_y=row.focus_y))
+
+
+def _read_checked(path: Path, sha256: str) -> np.ndarray:
+    pixels = read_image(path, StoreError)
+    if pixels_sha256(pixels) != sha256:
+        raise StoreError(f"{path} was altered after it was generated; delete its folder to generate it again")
+    return pixels
+
+
+def _write_view(path: Path, source: Path) -> None:
+    """A WebP of at most VIEW_PX for people to look at; scores are never made from it."""
+    from PIL import Image
+
+    if path.exists():
+        return
+    image = Image.fromarray(read_image(source, StoreError))
+    image.thumbnail((VIEW_PX, VIEW_PX), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=85)
+    write_bytes(path, buffer.getvalue())
+
+
+def _keypoints(width: int, height: int, features: Mapping[str, Features]) -> dict:
+    pose = features["pose"]["keypoints"]
+    return {"width": width, "height": height, "pose": pose[0].round(1).tolist() if len(pose) else [],
+            "hands": features["hands"]["keypoints"].round(1).tolist(), "faces": features["faces"]["keypoints"].round(1).tolist()}
+
+
+def _benchmark_result(config: RunConfig, digest: str, sample_set: SampleSet, checkpoint: Checkpoint, suite: PromptSuite,
+                      results: list[MetricResult], stages: dict[str, StageCost]) -> BenchmarkResult:
+    names = in_order({result.extractor for result in results} | set(DRAWN))
+    digests = {"base": checkpoint.base_digest, "checkpoint": checkpoint.digest, "weights": checkpoint.weights_sha256,
+               "training data": checkpoint.summary.data_digest if checkpoint.summary else "", "suite": suite.digest,
+               "reference data": data_digest(config.data.reference), "samples": sample_set.digest,
+               **{f"extractor {name}": EXTRACTORS.get(name).digest() for name in names},
+               **{f"asset {name}": asset_digest(name) for each in names for name in EXTRACTORS.get(each).assets}}
+    return BenchmarkResult(
+        digest=digest, name=config.name, config=config.model_dump(mode="json"), suite=suite.name, suite_version=suite.version,
+        suite_digest=suite.digest, sampling=sample_set.sampling, samples=sample_set.samples, results=tuple(results),
+        provenance=collect_provenance(resolve_device(config.run.device), digests), stages=stages)

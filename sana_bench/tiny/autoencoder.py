@@ -1,0 +1,112 @@
+"""tiny-sana's autoencoder: an AutoencoderDC f32c32 of 9.8 M parameters, trained on photographs of the training people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from sana_bench.training.loop import LoopSettings, run_loop
+
+CONFIG = dict(
+    in_channels=3, latent_channels=32, attention_head_dim=32,
+    encoder_block_types=("ResBlock",) * 4 + ("EfficientViTBlock",) * 2,
+    decoder_block_types=("ResBlock",) * 4 + ("EfficientViTBlock",) * 2,
+    encoder_block_out_channels=(16, 32, 64, 128, 256, 256), decoder_block_out_channels=(16, 32, 64, 128, 256, 256),
+    encoder_layers_per_block=(0, 1, 1, 1, 1, 1), decoder_layers_per_block=(0, 1, 1, 1, 1, 1),
+    encoder_qkv_multiscales=((), (), (), (), (5,), (5,)), decoder_qkv_multiscales=((), (), (), (), (5,), (5,)),
+    upsample_block_type="pixel_shuffle", downsample_block_type="pixel_unshuffle",
+)
+"""Powers of two, as the shortcuts' averaging needs; nothing at full resolution, so that a 2K decode takes seconds on a CPU."""
+
+PYRAMID_PX = (288, 512, 1024, 2048)
+CROP_PX = 256
+BATCH_SIZE = 4
+SETTINGS = dict(seed=0, learning_rate=1e-3, warmup_steps=50, schedule="linear", checkpoint_every=100)
+
+
+def build_autoencoder():
+    from diffusers import AutoencoderDC
+
+    torch.manual_seed(0)
+    return AutoencoderDC(**CONFIG)
+
+
+def build_pyramid(paths: list[Path]) -> list[list[np.ndarray]]:
+    """Every image at every short side of PYRAMID_PX, as (H, W, 3) uint8. An image is never enlarged by more than 1.3."""
+    levels: list[list[np.ndarray]] = [[] for _ in PYRAMID_PX]
+    for path in paths:
+        image = Image.open(path).convert("RGB")
+        for level, short_px in zip(levels, PYRAMID_PX, strict=True):
+            scale = short_px / min(image.size)
+            if scale <= 1.3:
+                level.append(np.asarray(image.resize([round(side * scale) for side in image.size], Image.Resampling.LANCZOS)))
+    return levels
+
+
+def draw_batch(levels: list[list[np.ndarray]], generator: torch.Generator) -> torch.Tensor:
+    """(BATCH_SIZE, 3, CROP_PX, CROP_PX) float in [-1, 1]: levels evenly, images evenly within a level, flips at random."""
+    def below(bound: int) -> int:
+        return int(torch.randint(bound, (), generator=generator))
+
+    crops = []
+    for index in range(BATCH_SIZE):
+        level = levels[index % len(levels)]
+        image = level[below(len(level))]
+        top, left = below(image.shape[0] - CROP_PX + 1), below(image.shape[1] - CROP_PX + 1)
+        crop = image[top:top + CROP_PX, left:left + CROP_PX]
+        crops.append(crop[:, ::-1] if below(2) else crop)
+    pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
+    return pixels / 127.5 - 1
+
+
+def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """L1, plus L1 of 4x averaged pixels (colour), plus L1 of pixel gradients (sharpness)."""
+    difference = output - target
+    coarse = F.avg_pool2d(difference, 4).abs().mean()
+    gradient = difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
+    return difference.abs().mean() + 0.5 * coarse + 0.3 * gradient
+
+
+def train_autoencoder(paths: list[Path], folder: Path, *, total_steps: int, identity: str,
+                      after_step: Callable[[int], None] = lambda step: None):
+    """Train on the images at `paths`; return (autoencoder, losses). Resumes from `folder`."""
+    model = build_autoencoder()
+    levels = build_pyramid(paths)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=SETTINGS["learning_rate"], betas=(0.9, 0.99), weight_decay=1e-4)
+
+    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
+        batch = draw_batch(levels, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model(batch).sample
+        return reconstruction_loss(output.float(), batch)
+
+    settings = LoopSettings(**SETTINGS, total_steps=total_steps, description="autoencoder")
+    losses = run_loop(settings, weights=dict(model.named_parameters()), optimizer=optimizer, compute_loss=compute_loss,
+                      folder=folder, identity=identity, after_step=after_step)
+    return model.eval(), losses
+
+
+@torch.no_grad()
+def set_scaling_factor(model, views: list[Image.Image]) -> None:
+    """Make latents of `views` have unit standard deviation, as the flow expects (latents come out near 70)."""
+    deviation = torch.cat([model.encode(to_tensor(view)).latent.flatten() for view in views]).std().item()
+    model.register_to_config(scaling_factor=1.0 / deviation)
+
+
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    """(1, 3, H, W) float in [-1, 1]."""
+    return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+@torch.no_grad()
+def psnr_db(model, image: Image.Image) -> float:
+    """Peak signal-to-noise ratio of encode + decode, in dB over 8-bit values (higher is better)."""
+    pixels = to_tensor(image)
+    error = ((model(pixels).sample.clamp(-1, 1) - pixels) * 127.5).square().mean().item()
+    return 10 * math.log10(255.0 ** 2 / error)

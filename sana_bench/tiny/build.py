@@ -1,0 +1,188 @@
+"""Build tiny-sana and its small CLIP from OpenPeople's training people: seeded, resumable, stage by stage.
+
+    data -> autoencoder -> latents -> tokenizer -> transformer -> assemble -> clip -> card
+
+Every stage keeps what it needs in the work folder as it goes, so that the same command goes on after a kill. On two CPU
+cores without AMX the autoencoder takes about 50 minutes and the transformer two hours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from sana_bench.config import ModelSection
+from sana_bench.data.manifest import Manifest, load_manifest
+from sana_bench.errors import ConfigError
+from sana_bench.registry import near_names
+from sana_bench.shipped import PACKAGE
+from sana_bench.store import Store, digest_of, write_bytes
+
+AUTOENCODER_STEPS = 1800
+TRANSFORMER_STEPS = 2000
+CLIP_STEPS = 1500
+RESOLUTION = 2048
+SHIPPED_WEIGHTS = PACKAGE / "tiny" / "weights"
+
+
+class Build:
+    """The folders and data that the stages share."""
+
+    def __init__(self, work_folder: Path, out_folder: Path):
+        self.work, self.out = work_folder, out_folder
+        self.store = Store(work_folder / "store")
+        self.tiny_sana, self.tokenizer_folder, self.clip = out_folder / "tiny-sana", out_folder / "tokenizer", out_folder / "clip"
+
+    def training(self) -> Manifest:
+        return load_manifest("openpeople:training", self.store)
+
+    def tokenizer(self):
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.tokenizer_folder)
+
+
+def build_tiny(work_folder: Path, out_folder: Path | None = None, stages: tuple[str, ...] = ()) -> None:
+    """Run the given stages (all, in order, when none is named).
+
+    Args:
+        work_folder: training states, latents and full-precision weights; may be deleted afterwards.
+        out_folder: receives `tiny-sana/`, `tokenizer/` and `clip/`; the package's own folder by default.
+
+    Raises:
+        ConfigError: an unknown stage, or one whose predecessor has not been run.
+    """
+    unknown = [name for name in stages if name not in STAGES]
+    if unknown:
+        raise ConfigError(f'unknown stage "{unknown[0]}".{near_names(unknown[0], list(STAGES))} Stages: {", ".join(STAGES)}')
+    build = Build(work_folder, out_folder or SHIPPED_WEIGHTS)
+    for name in stages or STAGES:
+        STAGES[name](build)
+
+
+def build_data(build: Build) -> None:
+    """OpenPeople as imagefolders."""
+    build.training()
+    load_manifest("openpeople:reference", build.store)
+
+
+def build_autoencoder(build: Build) -> None:
+    """Train the autoencoder and set its scaling factor."""
+    from sana_bench.tiny import autoencoder
+
+    manifest = build.training()
+    paths = [manifest.folder / row.file_name for row in manifest.rows]
+    identity = digest_of(["autoencoder", manifest.digest, AUTOENCODER_STEPS, autoencoder.CONFIG, autoencoder.SETTINGS])
+    model, losses = autoencoder.train_autoencoder(paths, build.work / "autoencoder", total_steps=AUTOENCODER_STEPS, identity=identity)
+    autoencoder.set_scaling_factor(model, [_view(manifest, row) for row in manifest.rows if row.kind == "studio_portrait"])
+    model.save_pretrained(build.work / "vae")
+    _write_losses(build, "autoencoder", losses)
+
+
+def build_latents(build: Build) -> None:
+    """Encode every training picture at 2048 px, in bfloat16, as the autoencoder was trained."""
+    import torch
+
+    from sana_bench.data.latents import cached_latents
+
+    vae = _load_vae(build)
+    cached_latents(build.training(), vae.to(torch.bfloat16), vae_identity=_vae_identity(build), resolution=RESOLUTION, store=build.store)
+
+
+def build_tokenizer(build: Build) -> None:
+    """Train the tokenizer that Gemma and the CLIP text tower share."""
+    from sana_bench.tiny.tokenizer import train_tokenizer
+
+    train_tokenizer([row.text for row in build.training().rows], build.tokenizer_folder)
+
+
+def build_transformer(build: Build) -> None:
+    """Train transformer and text encoder on the cached latents."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from sana_bench.data.latents import cached_latents
+    from sana_bench.tiny import transformer
+
+    manifest = build.training()
+    files = cached_latents(manifest, None, vae_identity=_vae_identity(build), resolution=RESOLUTION, store=build.store)
+    latents = torch.stack([load_file(path)["latents"] for path in files])
+    identity = digest_of(["transformer", manifest.digest, _vae_identity(build), TRANSFORMER_STEPS, transformer.TRANSFORMER_CONFIG,
+                          transformer.TEXT_CONFIG, transformer.SETTINGS])
+    modules, losses = transformer.train_transformer(latents, [row.text for row in manifest.rows], [row.kind for row in manifest.rows],
+                                                    build.tokenizer(), build.work / "transformer", total_steps=TRANSFORMER_STEPS,
+                                                    identity=identity)
+    save_file({name: value.contiguous() for name, value in modules.state_dict().items()}, build.work / "transformer.safetensors")
+    _write_losses(build, "transformer", losses)
+
+
+def assemble(build: Build) -> None:
+    """Put the trained parts together as a SanaPipeline in half precision."""
+    import torch
+    from diffusers import SanaPipeline
+    from safetensors.torch import load_file
+
+    from sana_bench.config import GenerateSection
+    from sana_bench.generation.sampling import build_scheduler
+    from sana_bench.tiny import transformer
+
+    tokenizer = build.tokenizer()
+    modules = transformer.build_modules(tokenizer)
+    modules.load_state_dict(load_file(_needed(build.work / "transformer.safetensors", "transformer")))
+    pipeline = SanaPipeline(tokenizer=tokenizer, text_encoder=modules["text_encoder"], vae=_load_vae(build),
+                            transformer=modules["transformer"], scheduler=build_scheduler(GenerateSection()))
+    pipeline.to(torch.float16).save_pretrained(build.tiny_sana)
+
+
+def build_clip(build: Build) -> None:
+    """Train the small CLIP and write its card."""
+    from sana_bench.tiny.clip import train_clip
+
+    train_clip(build.training(), load_manifest("openpeople:reference", build.store), build.tokenizer_folder, build.work / "clip",
+               build.clip, total_steps=CLIP_STEPS)
+
+
+def write_card(build: Build) -> None:
+    """Measure tiny-sana and write its model card."""
+    from sana_bench.tiny.card import write_card as write
+
+    write(build)
+
+
+STAGES: dict[str, Callable[[Build], None]] = {
+    "data": build_data, "autoencoder": build_autoencoder, "latents": build_latents, "tokenizer": build_tokenizer,
+    "transformer": build_transformer, "assemble": assemble, "clip": build_clip, "card": write_card}
+
+
+def base_section(build: Build) -> ModelSection:
+    """The assembled model as the base of a run."""
+    return ModelSection(base=str(build.tiny_sana))
+
+
+def _load_vae(build: Build):
+    from diffusers import AutoencoderDC
+
+    return AutoencoderDC.from_pretrained(_needed(build.work / "vae", "autoencoder")).eval()
+
+
+def _vae_identity(build: Build) -> str:
+    return "tiny/" + digest_of(json.loads(_needed(build.work / "vae" / "config.json", "autoencoder").read_text()))
+
+
+def _needed(path: Path, stage: str) -> Path:
+    if not path.exists():
+        raise ConfigError(f"{path} is not there yet; run the stage {stage} first")
+    return path
+
+
+def _view(manifest: Manifest, row):
+    from PIL import Image
+
+    from sana_bench.data.views import fit_view
+
+    return fit_view(Image.open(manifest.folder / row.file_name).convert("RGB"), RESOLUTION, RESOLUTION, fit=row.fit, focus_y=row.focus_y)
+
+
+def _write_losses(build: Build, name: str, losses: list[float]) -> None:
+    write_bytes(build.work / f"{name}_losses.json", json.dumps([round(loss, 5) for loss in losses]).encode())

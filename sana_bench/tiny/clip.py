@@ -1,0 +1,171 @@
+"""The small CLIP: open_clip over a frozen EfficientNet-lite0, with a head and a text tower of ours, trained on OpenPeople."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sana_bench.tiny.tokenizer import FOLDER as TOKENIZER_FOLDER
+from sana_bench.tiny.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from open_clip.model import CustomTextCLIP
+
+FOLDER = Path(__file__).resolve().parent / "weights" / "clip"
+WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+BACKBONE = "visual.trunk."
+"""Prefix of the weights that are not ours; they come from the asset `efficientnet_lite0`."""
+
+SIDE = 224
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CONTEXT_LENGTH = 64
+BATCH_SIZE = 128
+SETTINGS = dict(seed=3, learning_rate=1e-3, warmup_steps=50, schedule="cosine", checkpoint_every=200)
+WEIGHT_DECAY = 0.1
+FEATURE_DROPOUT = 0.2
+
+
+class CaptionedImage(NamedTuple):
+    """One training or reference picture; `fit` and `focus_y` as `fit_view` takes them."""
+
+    path: Path
+    text: str
+    fit: str = "crop"
+    focus_y: float = 0.5
+
+
+def clip_config(tokenizer) -> dict:
+    """Arguments of `open_clip.model.CustomTextCLIP`."""
+    vision = dict(timm_model_name="efficientnet_lite0", timm_model_pretrained=False, timm_pool="avg", timm_proj="mlp",
+                  image_size=SIDE)
+    text = dict(context_length=CONTEXT_LENGTH, vocab_size=len(tokenizer), width=128, heads=4, layers=3,
+                pool_type="eos", eos_id=tokenizer.eos_token_id, pad_id=tokenizer.pad_token_id)
+    return dict(embed_dim=128, vision_cfg=vision, text_cfg=text)
+
+
+def build_clip(config: dict) -> CustomTextCLIP:
+    """Our head and text tower at random (seeded), over the pretrained image tower, which is frozen and in eval mode."""
+    import torch
+    from open_clip.model import CustomTextCLIP
+
+    from sana_bench.assets import asset_path
+
+    torch.manual_seed(SETTINGS["seed"])
+    model = CustomTextCLIP(**config)
+    weights = torch.load(asset_path("efficientnet_lite0"), map_location="cpu", weights_only=True)
+    # The file names the layers as another implementation does, in the same order and shapes, and ends with a classifier.
+    own = model.visual.trunk.state_dict()
+    model.visual.trunk.load_state_dict(dict(zip(own, list(weights.values())[:len(own)], strict=True)))
+    model.visual.trunk.requires_grad_(False)
+    return model.eval()
+
+
+def save_clip(model: CustomTextCLIP, config: dict, folder: Path) -> None:
+    """Write our weights in half precision, and the config."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items()
+               if not name.startswith(BACKBONE)}
+    save_file(weights, folder / WEIGHTS_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_clip(folder: Path = FOLDER) -> CustomTextCLIP:
+    """The trained model in float32, for inference."""
+    from safetensors.torch import load_file
+
+    model = build_clip(json.loads((folder / CONFIG_FILE).read_text()))
+    weights = {name: value.float() for name, value in load_file(folder / WEIGHTS_FILE).items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert not unexpected and all(name.startswith(BACKBONE) for name in missing), (missing, unexpected)
+    return model
+
+
+def tokenize(tokenizer, texts: Sequence[str]) -> tuple[torch.Tensor, list[bool]]:
+    """Lower-cased, `<bos> ... <eos>`, padded to the longest.
+
+    Returns:
+        (B, T) int64 ids with T <= CONTEXT_LENGTH, and for each text whether it was longer than that and was cut.
+    """
+    import torch
+
+    ids = [tokenizer(text.lower().strip()).input_ids for text in texts]
+    truncated = [len(row) + 1 > CONTEXT_LENGTH for row in ids]
+    rows = [torch.tensor([*row[:CONTEXT_LENGTH - 1], tokenizer.eos_token_id]) for row in ids]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id), truncated
+
+
+def preprocess(image: Image.Image) -> torch.Tensor:
+    """The whole image at SIDE x SIDE (PIL's antialiased bicubic), as (3, SIDE, SIDE) float32 in ImageNet's normalisation."""
+    import torch
+
+    small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32) / 255
+    normal = (small - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+    return torch.from_numpy(normal.transpose(2, 0, 1).copy())
+
+
+def train_clip(rows: Sequence[CaptionedImage], folder: Path, *, total_steps: int, identity: str,
+               tokenizer_folder: Path = TOKENIZER_FOLDER,
+               after_step: Callable[[int], None] = lambda step: None) -> tuple[CustomTextCLIP, dict, list[float]]:
+    """Train head and text tower on `rows`; return (model, config, losses). Resumes from `folder`."""
+    import torch
+
+    from sana_bench.tiny.clip_views import draw_captions, view_features
+    from sana_bench.training.loop import LoopSettings, run_loop
+
+    tokenizer = load_tokenizer(tokenizer_folder)
+    config = clip_config(tokenizer)
+    model = build_clip(config)
+    features_NVD, flipped_NV = view_features(rows, model.visual.trunk, folder / f"views_{identity}")
+    weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    decayed = [value for value in weights.values() if value.ndim >= 2]
+    others = [value for value in weights.values() if value.ndim < 2]
+    optimizer = torch.optim.AdamW([dict(params=decayed, weight_decay=WEIGHT_DECAY), dict(params=others, weight_decay=0.0)],
+                                  lr=SETTINGS["learning_rate"], betas=(0.9, 0.98))
+
+    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
+        picked = torch.randint(len(rows), (BATCH_SIZE,), generator=generator)
+        views = torch.randint(features_NVD.shape[1], (BATCH_SIZE,), generator=generator)
+        texts, fits_BB, equal_BB = draw_captions([rows[index].text for index in picked], flipped_NV[picked, views].tolist(), generator)
+        kept = torch.rand(BATCH_SIZE, features_NVD.shape[2], generator=generator) >= FEATURE_DROPOUT
+        image_BD = model.visual.head(features_NVD[picked, views] * kept / (1 - FEATURE_DROPOUT))
+        text_BD = model.encode_text(tokenize(tokenizer, texts)[0])
+        return contrastive_loss(image_BD, text_BD, model.logit_scale, equal_BB, fits_BB & ~equal_BB)
+
+    settings = LoopSettings(**SETTINGS, total_steps=total_steps, description="CLIP")
+    losses = run_loop(settings, weights=weights, optimizer=optimizer, compute_loss=compute_loss, folder=folder,
+                      identity=identity, after_step=after_step)
+    return model.eval(), config, losses
+
+
+def contrastive_loss(image_BD: torch.Tensor, text_BD: torch.Tensor, logit_scale: torch.Tensor, positive_BB: torch.Tensor,
+                     ignored_BB: torch.Tensor) -> torch.Tensor:
+    """CLIP's symmetric cross-entropy, where the target of an image is shared evenly by all its positive texts.
+
+    Args:
+        image_BD, text_BD: embeddings before normalisation.
+        logit_scale: scalar, the logarithm of the inverse temperature; its effect is capped at 100 as in CLIP.
+        positive_BB: bool, [image, text]; at least the diagonal.
+        ignored_BB: bool, pairs that are neither positive nor negative (a vaguer caption that also fits the image).
+
+    Returns:
+        Scalar loss; lower is better.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    scale = logit_scale.exp().clamp(max=100)
+    logits_BB = scale * F.normalize(image_BD, dim=-1) @ F.normalize(text_BD, dim=-1).T
+    logits_BB = logits_BB.masked_fill(ignored_BB, torch.finfo(logits_BB.dtype).min)
+    targets_BB = positive_BB.float()
+    return 0.5 * (F.cross_entropy(logits_BB, targets_BB / targets_BB.sum(1, keepdim=True))
+                  + F.cross_entropy(logits_BB.T, targets_BB.T / targets_BB.T.sum(1, keepdim=True)))

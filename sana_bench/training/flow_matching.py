@@ -1,0 +1,49 @@
+"""Sana's training objective: flow matching with a shifted, logit-normal noise level.
+
+With data x_0, noise e and noise level s in (0, 1): x_s = (1 - s) x_0 + s e, and the model predicts e - x_0.
+
+Source: `diffusion/model/gaussian_diffusion.py` and `respace.py` of NVlabs/Sana (July 2025); Esser et al. 2024, eq. 19 and 23.
+"""
+
+from __future__ import annotations
+
+import torch
+
+NUM_TRAIN_TIMESTEPS = 1000
+
+
+def shift_sigmas(sigmas: torch.Tensor, flow_shift: float) -> torch.Tensor:
+    """Move noise levels in [0, 1] towards 1, as larger images need: s -> shift s / (1 + (shift - 1) s)."""
+    return flow_shift * sigmas / (1 + (flow_shift - 1) * sigmas)
+
+
+def draw_sigmas(batch_size: int, generator: torch.Generator, *, flow_shift: float, weighting_scheme: str = "logit_normal",
+                logit_mean: float = 0.0, logit_std: float = 1.0) -> torch.Tensor:
+    """Noise levels of a batch, (batch_size,) float32 in (0, 1): shifted logit-normal, or shifted uniform (`none`)."""
+    if weighting_scheme == "logit_normal":
+        sigmas = torch.sigmoid(logit_mean + logit_std * torch.randn(batch_size, generator=generator))
+    else:
+        sigmas = torch.rand(batch_size, generator=generator)
+    return shift_sigmas(sigmas, flow_shift)
+
+
+def flow_matching_loss(transformer: torch.nn.Module, latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor,
+                       prompt_embeds: torch.Tensor, prompt_attention_mask: torch.Tensor) -> torch.Tensor:
+    """Mean squared error between the predicted and the true flow.
+
+    Args:
+        transformer: a SanaTransformer2DModel, possibly with adapters.
+        latents: (B, C, h, w) clean latents, already multiplied by the autoencoder's scaling factor.
+        noise: like `latents`, standard normal.
+        sigmas: (B,) noise levels in (0, 1).
+        prompt_embeds: (B, T, D) from the text encoder.
+        prompt_attention_mask: (B, T), 1 for tokens that count.
+
+    Returns:
+        Scalar float32 loss.
+    """
+    levels = sigmas.view(-1, 1, 1, 1).to(latents)
+    noisy = (1 - levels) * latents + levels * noise
+    predicted = transformer(noisy, encoder_hidden_states=prompt_embeds, encoder_attention_mask=prompt_attention_mask,
+                            timestep=sigmas.to(latents.device) * NUM_TRAIN_TIMESTEPS, return_dict=False)[0]
+    return (predicted.float() - (noise - latents).float()).square().mean()

@@ -1,0 +1,142 @@
+"""LoRA on a Sana transformer by flow matching: peft adapters in float32, latents and text embeddings cached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sana_bench.config import RunConfig, TrainSection
+from sana_bench.data.latents import cached_latents
+from sana_bench.data.manifest import data_digest, load_manifest
+from sana_bench.errors import ConfigError
+from sana_bench.models import BASE_DIGEST_KEY, load_pipeline, resolve_device
+from sana_bench.records import TrainingSummary
+from sana_bench.registry import near_names
+from sana_bench.training import TrainedWeights, TrainingContext, register_trainer
+
+WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
+NOT_IN_IDENTITY = {"weights", "checkpointing_steps"}
+"""Settings that do not change the weights this trainer makes."""
+
+
+@register_trainer("lora", version=1)
+class LoraTrainer:
+    """Trains adapters on the linear layers that `train.target_modules` names; everything else stays frozen."""
+
+    def identity(self, config: RunConfig) -> object:
+        instruction = [config.generate.complex_human_instruction, config.generate.max_sequence_length]
+        return [config.train.model_dump(exclude=NOT_IN_IDENTITY), instruction, data_digest(config.data.training)]
+
+    def train(self, context: TrainingContext) -> TrainedWeights:
+        config, settings = context.config, context.config.train
+        manifest = load_manifest(config.data.training, context.store)
+        pipeline = load_pipeline(config.model, resolve_device(config.run.device))
+        latents = cached_latents(manifest, pipeline.vae, resolution=settings.resolution, store=context.store,
+                                 vae_identity=f"{context.base_digest}/{config.model.vae_dtype}")
+        embeddings = _encode_captions(pipeline, sorted({row.text for row in manifest.rows} | {""}), config)
+        pipeline.vae = pipeline.text_encoder = None
+        _add_adapter(pipeline.transformer, settings)
+        captions = [row.text for row in manifest.rows]
+        losses = _fit(pipeline.transformer, latents, captions, embeddings, context)
+        _save(pipeline.transformer, context)
+        trainable = sum(p.numel() for p in pipeline.transformer.parameters() if p.requires_grad)
+        summary = TrainingSummary(steps=len(losses), losses=tuple(losses), num_images=len(captions),
+                                  data_digest=manifest.digest, trainable_parameters=trainable)
+        return TrainedWeights("adapter", WEIGHTS_FILE, summary)
+
+
+def _encode_captions(pipeline, texts: list[str], config: RunConfig) -> dict:
+    """Text -> (embedding (T, D), mask (T,)), through the pipeline's own encoding, so that training sees what sampling sees."""
+    import torch
+
+    from sana_bench.generation.sampling import instruction_of
+
+    embeddings = {}
+    for text in texts:
+        with torch.inference_mode():
+            embeds, mask, _, _ = pipeline.encode_prompt(
+                text, do_classifier_free_guidance=False, max_sequence_length=config.generate.max_sequence_length,
+                complex_human_instruction=instruction_of(config.generate) if text else None)
+        embeddings[text] = (embeds[0].clone(), mask[0].clone())
+    return embeddings
+
+
+def _add_adapter(transformer, settings: TrainSection) -> None:
+    """Freeze the transformer and add fp32 adapters (bf16 ones would lose small updates).
+
+    Raises:
+        ConfigError: `target_modules` names no layer of the transformer.
+    """
+    import torch
+    from diffusers.training_utils import cast_training_params
+    from peft import LoraConfig
+
+    linear = sorted({name.rpartition(".")[2] if not name.endswith(".0") else name.rpartition(".")[0].rpartition(".")[2] + ".0"
+                     for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)})
+    unknown = [name for name in settings.target_modules if not any(known.endswith(name) for known in linear)]
+    if unknown:
+        raise ConfigError(f'train.target_modules: no linear layer ends in "{unknown[0]}".{near_names(unknown[0], linear)} '
+                          f'Layers: {", ".join(linear)}')
+    transformer.requires_grad_(False)
+    torch.manual_seed(settings.seed)
+    transformer.add_adapter(LoraConfig(r=settings.rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout,
+                                       init_lora_weights="gaussian", target_modules=list(settings.target_modules)))
+    cast_training_params(transformer, torch.float32)
+
+
+def _fit(transformer, latent_files: list[Path], captions: list[str], embeddings: dict, context: TrainingContext) -> list[float]:
+    import torch
+    from accelerate import Accelerator
+    from safetensors.torch import load_file
+
+    from sana_bench.training.flow_matching import draw_sigmas, flow_matching_loss
+    from sana_bench.training.loop import LoopSettings, run_loop
+
+    settings = context.config.train
+    device = resolve_device(context.config.run.device)
+    accelerator = Accelerator(mixed_precision=settings.mixed_precision, cpu=device == "cpu")
+    weights = {name: p for name, p in transformer.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(weights.values(), lr=settings.learning_rate, weight_decay=1e-4)
+    model, prepared = accelerator.prepare(transformer.train(), optimizer)
+
+    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
+        rows = torch.randint(len(captions), (settings.train_batch_size,), generator=generator).tolist()
+        dropped = torch.rand(settings.train_batch_size, generator=generator) < settings.caption_dropout
+        texts = ["" if drop else captions[row] for row, drop in zip(rows, dropped.tolist(), strict=True)]
+        latents = torch.stack([load_file(latent_files[row])["latents"] for row in rows])
+        noise = torch.randn(latents.shape, generator=generator)
+        sigmas = draw_sigmas(len(rows), generator, flow_shift=settings.flow_shift, weighting_scheme=settings.weighting_scheme,
+                             logit_mean=settings.logit_mean, logit_std=settings.logit_std)
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))  # dropout draws from the global generator
+        dtype = transformer.dtype if settings.mixed_precision == "no" else torch.float32
+        embeds, masks = (torch.stack(parts).to(device) for parts in zip(*(embeddings[text] for text in texts), strict=True))
+        with accelerator.autocast():
+            return flow_matching_loss(model, latents.to(device, dtype), noise.to(device, dtype), sigmas, embeds.to(dtype), masks)
+
+    loop = LoopSettings(seed=settings.seed, total_steps=settings.max_train_steps, learning_rate=settings.learning_rate,
+                        warmup_steps=settings.lr_warmup_steps, schedule=settings.lr_scheduler,
+                        max_grad_norm=settings.max_grad_norm, checkpoint_every=settings.checkpointing_steps,
+                        gradient_accumulation_steps=settings.gradient_accumulation_steps, description="train LoRA")
+    return run_loop(loop, weights=weights, optimizer=prepared, compute_loss=compute_loss, folder=context.folder,
+                    identity=context.digest, backward=accelerator.backward)
+
+
+def _save(transformer, context: TrainingContext) -> None:
+    """Write the adapter as `SanaPipeline.load_lora_weights` reads it, and add the base's digest to its header."""
+    import os
+
+    from diffusers import SanaPipeline
+    from diffusers.training_utils import _collate_lora_metadata
+    from peft.utils import get_peft_model_state_dict
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path, temporary = context.folder / WEIGHTS_FILE, context.folder / ".unsigned"
+    SanaPipeline.save_lora_weights(temporary, transformer_lora_layers=get_peft_model_state_dict(transformer),
+                                   weight_name=WEIGHTS_FILE, **_collate_lora_metadata({"transformer": transformer}))
+    with safe_open(temporary / WEIGHTS_FILE, framework="pt") as file:
+        header = {**(file.metadata() or {}), BASE_DIGEST_KEY: context.base_digest}
+        layers = {name: file.get_tensor(name) for name in file.keys()}
+    save_file(layers, temporary / "signed", metadata=header)
+    os.replace(temporary / "signed", path)
+    (temporary / WEIGHTS_FILE).unlink()
+    temporary.rmdir()

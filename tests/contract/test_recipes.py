@@ -1,0 +1,60 @@
+"""Every shipped recipe, found by its file: it loads, and what it names exists."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from sana_bench.config import RunConfig, load_config, shipped_recipes
+from sana_bench.models import TINY_SANA
+from sana_bench.prompts import load_suite
+
+RECIPES = list(shipped_recipes())
+
+
+@pytest.fixture(params=RECIPES)
+def config(request: pytest.FixtureRequest) -> RunConfig:
+    return load_config(request.param)
+
+
+def test_there_are_recipes() -> None:
+    assert {"tiny", "sana_1600m_2k_lora"} <= set(RECIPES)
+
+
+def test_recipe_is_named_after_its_file(config: RunConfig) -> None:
+    assert config.name in RECIPES and load_config(config.name) == config
+
+
+def test_recipe_writes_no_path_of_a_machine(config: RunConfig) -> None:
+    """Where things go is the user's choice: a shipped recipe leaves `run` alone."""
+    assert "run" not in tomllib.loads(shipped_recipes()[config.name].read_text())
+
+
+def test_suite_metrics_and_trainer_exist(config: RunConfig) -> None:
+    from sana_bench.metrics import METRICS
+    from sana_bench.training import TRAINERS
+
+    assert load_suite(config.score.suite).prompt
+    assert set(config.score.metrics) <= set(METRICS.names())
+    assert config.train.trainer in TRAINERS.names()
+
+
+def test_baselines_and_training_never_share_people(config: RunConfig) -> None:
+    assert config.data.training != config.data.reference
+
+
+def test_images_are_drawn_at_2k(config: RunConfig) -> None:
+    assert (config.generate.height, config.generate.width, config.train.resolution) == (2048, 2048, 2048)
+
+
+def test_a_hub_base_trains_and_samples_as_it_was_made(config: RunConfig) -> None:
+    """The traps of the released bases: dtype, timestep shift, the complex human instruction, and tiles that show."""
+    if config.model.base == TINY_SANA:
+        return
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+", config.model.base)
+    assert config.model.transformer_dtype == ("bfloat16" if "BF16" in config.model.base else "float16")
+    assert (config.train.flow_shift, config.generate.flow_shift, config.train.weighting_scheme) == (3.0, 3.0, "logit_normal")
+    assert config.generate.complex_human_instruction
+    assert config.generate.vae_tile_size == 0 or config.generate.vae_tile_size >= 1024

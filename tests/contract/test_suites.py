@@ -1,0 +1,87 @@
+"""Every shipped suite, found by its file: it loads, and a run can make sense of it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sana_bench.data.openpeople import EMOTIONS
+from sana_bench.prompts import PromptSuite, load_suite, shipped_suites
+
+SUITES = list(shipped_suites())
+TINY_CLAUSES = {"plain white shirt", "plain grey background", "white t-shirt and shorts", "standing straight", "front view",
+                "hands loose on the sides", *(f"{emotion} expression" for emotion in EMOTIONS)}
+FRAMINGS = ("studio portrait", "studio headshot", "casual selfie", "full-body studio photo", "casual full-body photo")
+
+
+@pytest.fixture(params=SUITES)
+def suite(request: pytest.FixtureRequest) -> PromptSuite:
+    return load_suite(request.param)
+
+
+def test_there_are_suites() -> None:
+    assert {"humans_tiny", "humans_2k"} <= set(SUITES)
+
+
+def test_suite_is_named_after_its_file_and_says_where_it_comes_from(suite: PromptSuite) -> None:
+    assert suite.name in SUITES and load_suite(suite.name) == suite
+    assert suite.source and suite.license and suite.description
+
+
+def test_every_prompt_is_tagged_and_every_tag_is_a_word(suite: PromptSuite) -> None:
+    for prompt in suite.prompt:
+        assert prompt.tags, prompt.id
+        assert all(re.fullmatch(r"[a-z][a-z0-9_]*", tag) for tag in prompt.tags), prompt.id
+
+
+def test_every_attribute_with_a_target_is_left_open_often_enough(suite: PromptSuite) -> None:
+    """A share among fewer than eight images says nothing."""
+    for attribute in ("gender", "age", "skin_tone"):
+        if getattr(suite.target, attribute):
+            open_prompts = [prompt for prompt in suite.prompt if attribute not in prompt.states and prompt.expects.faces]
+            assert len(open_prompts) >= 8, attribute
+
+
+def test_a_prompt_that_says_man_or_woman_states_gender(suite: PromptSuite) -> None:
+    """The other way round too where a text speaks of one person: "a person" leaves it open."""
+    for prompt in suite.prompt:
+        if re.search(r"\b(man|woman|boy|girl|bride|businesswoman|father|mother)\b", prompt.text.lower()):
+            assert "gender" in prompt.states, prompt.id
+        if re.search(r"\b(of|on|in|outdoors) a person\b|\bA person\b", prompt.text):
+            assert "gender" not in prompt.states, prompt.id
+
+
+def test_a_prompt_with_an_age_states_it(suite: PromptSuite) -> None:
+    for prompt in suite.prompt:
+        if re.search(r"\baged \d|year-old|years old|\belderly|\btoddler|\bteenager|in (his|her|their) (twen|thir|for|fif|six|seven)", prompt.text):
+            assert "age" in prompt.states, prompt.id
+
+
+def test_a_full_body_has_no_more_hands_than_people_can_have(suite: PromptSuite) -> None:
+    for prompt in suite.prompt:
+        assert prompt.expects.hands <= 2 * max(prompt.expects.faces, 1), prompt.id
+
+
+def test_tiny_suite_speaks_the_language_tiny_sana_learnt() -> None:
+    """Half of it open, and every framing there; studio clauses are those of the captions, so nothing is asked that was never seen."""
+    suite = load_suite("humans_tiny")
+    assert len(suite.prompt) == 24 and sum(not prompt.states for prompt in suite.prompt) == 12
+    for prompt in suite.prompt:
+        framing, _, rest = prompt.text.partition(" of ")
+        subject, *clauses = rest.split(", ")
+        assert framing in FRAMINGS, prompt.id
+        assert subject == "a person" if not prompt.states else re.match(r"a (wo)?man\b", subject), prompt.id
+        assert "studio" not in framing or set(clauses) <= TINY_CLAUSES, prompt.id
+        assert prompt.expects.full_body == ("full-body" in framing) and prompt.expects.hands == 2 * prompt.expects.full_body, prompt.id
+    assert {prompt.text.partition(" of ")[0] for prompt in suite.prompt} == set(FRAMINGS)
+
+
+def test_2k_suite_is_long_natural_and_broad() -> None:
+    suite = load_suite("humans_2k")
+    assert len(suite.prompt) == 48 == len({prompt.text for prompt in suite.prompt})
+    assert all(20 <= len(prompt.text.split()) <= 60 for prompt in suite.prompt)
+    assert sum("hands" in prompt.tags for prompt in suite.prompt) >= 12
+    assert sum("full_body" in prompt.tags for prompt in suite.prompt) >= 10
+    assert sum("group" in prompt.tags for prompt in suite.prompt) >= 8
+    assert sum("face" in prompt.tags for prompt in suite.prompt) >= 12

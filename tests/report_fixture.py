@@ -1,0 +1,142 @@
+"""A result folder of candidate and baseline with a verdict, made of records alone, for the tests of the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sana_bench.prompts import Prompt, PromptSuite, Target
+from sana_bench.records import (BenchmarkResult, Checkpoint, MetricResult, Provenance, RegressionReport, Sample, Score, StageCost,
+                                TrainingSummary, Verdict, WorstSample)
+from sana_bench.results import SetStatistics, write_bundle
+from sana_bench.store import write_record
+
+HOSTILE = """<script>alert("x")</script><img src=x onerror=alert(1)> '"--> | `code` [link](http://evil.invalid) @team 手 ![i](x)"""
+
+# metric, kind, unit, higher is better, budget, baseline, difference, half width of the interval, outcome
+METRICS = (
+    ("hand_shape_deviation", "sample", "median real hand = 1", False, 0.15, 1.21, 0.61, 0.34, "regressed"),
+    ("hand_rate", "sample", "share", True, 0.05, 0.81, -0.06, 0.11, "inconclusive"),
+    ("face_rate", "sample", "share", True, 0.02, 0.96, 0.0, 0.01, "unchanged"),
+    ("clip_score_tiny_clip", "sample", "points of 100", True, 2.0, 24.6, 5.1, 1.9, "improved"),
+    ("fd_efficientnet_lite0", "set", "", False, 10.0, 212.0, -24.0, 11.0, "improved"),
+    ("gender_diversity", "set", "share", True, 0.1, 0.83, -0.04, 0.09, "unchanged"),
+    ("skin_tone_diversity", "set", "share", True, 0.1, 0.72, None, None, "not_comparable"),
+)
+PROVENANCE = Provenance(
+    created="2026-11-24T06:00:00Z", sana_bench="0.1.0", commit="0123456789abcdef", dirty=True, python="3.11.2", platform="Linux",
+    device="cpu", packages={"torch": "2.14.1"}, digests={"base": "aa11", "suite": "bb22"})
+
+Painter = Callable[[int, str], tuple[Image.Image, dict]]
+"""(index of the pair, side) -> picture and its keypoints"""
+
+
+def make_suite(num_prompts: int, text: Callable[[int], str] = lambda index: f"portrait of a person, number {index}") -> PromptSuite:
+    prompts = tuple(Prompt(id=f"p{index}", text=text(index), tags=("face", "hands") if index % 2 else ("face",))
+                    for index in range(num_prompts))
+    return PromptSuite(name="humans_test", version=1, description="test", source="test", license="CC0-1.0",
+                       target=Target(gender={"feminine": 0.5, "masculine": 0.5}, skin_tone={"light": .34, "medium": .33, "dark": .33}),
+                       prompt=prompts)
+
+
+def paint(index: int, side: str) -> tuple[Image.Image, dict]:
+    """A flat picture with a pose, two hands and a face in it."""
+    image = Image.new("RGB", (512, 512), (40 + 10 * index % 200, 90, 160 if side == "baseline" else 60))
+    rng = np.random.default_rng(index)
+    pose = np.c_[rng.uniform(0, 2048, (33, 2)), np.ones(33)]
+    return image, {"width": 2048, "height": 2048, "pose": pose.tolist(), "hands": rng.uniform(0, 2048, (2, 21, 2)).tolist(),
+                   "faces": rng.uniform(0, 2048, (1, 478, 2)).tolist()}
+
+
+def make_run(root: Path, suite: PromptSuite, *, baseline: bool = True,
+             painter: Painter = paint) -> tuple[RegressionReport, Path, Path | None]:
+    """(report, candidate folder, baseline folder or None)"""
+    samples = tuple(Sample(sample_id=f"{prompt.id}_0", prompt_id=prompt.id, sample_index=0, seed=1000 + index, width=2048,
+                           height=2048, file_name=f"{prompt.id}_0.png", pixels_sha256="0" * 64)
+                    for index, prompt in enumerate(suite.prompt))
+    for side in ("baseline", "candidate") if baseline else ("candidate",):
+        _write_side(root / side, side, suite, samples, painter)
+    report = RegressionReport(
+        outcome="regressed", headline="Hands got worse: hand_shape_deviation rose by 0.61, 4.1 times its budget.",
+        verdicts=tuple(_verdict(*row, compared=baseline) for row in METRICS), worst_samples=_worst(samples) if baseline else (),
+        baseline_name="tiny", baseline_digest="bbbb" if baseline else "", candidate_digest="cccc",
+        baseline_provenance=PROVENANCE if baseline else None, candidate_provenance=PROVENANCE, confidence=0.95,
+        num_resamples=2000, seed=0)
+    return report, root / "candidate", root / "baseline" if baseline else None
+
+
+def value_of(metric: str, index: int, side: str) -> float | None:
+    """Score of one image; the first pair lost most, and every fifth has no hand."""
+    if metric.startswith("hand") and index % 5 == 4:
+        return None
+    base = next(row[5] for row in METRICS if row[0] == metric)
+    difference = next(row[6] for row in METRICS if row[0] == metric)
+    return base + (difference * 3 / (1 + index) if side == "candidate" else 0.0)
+
+
+def _write_side(folder: Path, side: str, suite: PromptSuite, samples: tuple[Sample, ...], painter: Painter) -> None:
+    (folder / "views").mkdir(parents=True)
+    keypoints = {}
+    for index, sample in enumerate(samples):
+        image, keypoints[sample.sample_id] = painter(index, side)
+        image.save(folder / "views" / f"{sample.sample_id}.webp", quality=85)
+    (folder / "keypoints.json").write_text(json.dumps(keypoints))
+    write_record(folder / "suite.json", suite)
+    losses = tuple(float(1 + np.exp(-step / 80) + 0.2 * np.sin(step * 7.3)) for step in range(300))
+    cost = StageCost(seconds=41.5, peak_memory_bytes=2 << 30)
+    write_record(folder / "checkpoint.json", Checkpoint(
+        digest="cccc", base="tiny-sana", base_digest="aa11", trainer="lora", kind="adapter", cost=cost, summary=TrainingSummary(
+            steps=300, losses=losses, num_images=90, data_digest="dd", trainable_parameters=1000)))
+    scores = []
+    for metric, kind, *_ in METRICS:
+        for index, sample in enumerate(samples):
+            value = value_of(metric, index, side) if kind == "sample" else None
+            reason = "" if value is not None else "counted in the set" if kind == "set" else "no hand found"
+            scores.append(Score(sample_id=sample.sample_id, metric=metric, value=value, reason=reason))
+    labels = np.arange(len(samples)) % (2 if side == "baseline" else 3) % 2
+    statistics = {"gender_diversity": SetStatistics(tuple(sample.sample_id for sample in samples),
+                                                    {"labels": labels, "target": np.array([0.5, 0.5])})}
+    result = BenchmarkResult(
+        digest=side, name="tiny", config={"name": "tiny", "train": {"max_train_steps": 300, "target_modules": ["to_q"]}},
+        suite=suite.name, suite_version=1, suite_digest=suite.digest, sampling={"guidance_scale": 4.5}, samples=samples,
+        results=tuple(_result(side, len(samples), *row) for row in METRICS), provenance=PROVENANCE,
+        stages={"train": cost, "generate": cost, "score": cost})
+    write_bundle(folder, result, tuple(scores), statistics)
+
+
+def _result(side, num, metric, kind, unit, higher, budget, value, difference, half, outcome) -> MetricResult:
+    value = value + (difference or 0 if side == "candidate" else 0)
+    reasons = {"undetermined presentation": 2, "no face found": 1, "prompt states the attribute": 3} if "diversity" in metric else {}
+    return MetricResult(
+        metric=metric, version=1, value=value, ci_low=value * 0.9, ci_high=value * 1.1, num_scored=num - sum(reasons.values()),
+        num_unscored=sum(reasons.values()), unscored_reasons=reasons, unit=unit, higher_is_better=higher, budget=budget,
+        extractor="hands", extractor_digest="ee55", kind=kind, explanation=f"What {metric} says about the picture.")
+
+
+def _verdict(metric, kind, unit, higher, budget, value, difference, half, outcome, *, compared: bool) -> Verdict:
+    if not compared:
+        difference = half = None
+        outcome = "missing"
+    after = value + (difference or 0)
+    return Verdict(
+        metric=metric, suite="humans_test", outcome=outcome, baseline=value if compared else None, candidate=after,
+        difference=difference, ci_low=None if half is None else difference - half, ci_high=None if half is None else difference + half,
+        budget=budget, num_pairs=24 if compared else 0, smallest_detectable_effect=None if half is None else 1.4 * half,
+        num_prompts_needed=96 if outcome == "inconclusive" else None, unit=unit, higher_is_better=higher,
+        reason={"regressed": "worse by more than the budget, and the interval lies beyond zero",
+                "inconclusive": "the interval is wider than the budget; about 96 prompts would settle it",
+                "not_comparable": "the extractor of the baseline is another one"}.get(outcome, f"{outcome}: see the interval"))
+
+
+def _worst(samples: tuple[Sample, ...]) -> tuple[WorstSample, ...]:
+    rows = []
+    for index, sample in enumerate(samples):
+        before, after = (value_of("hand_shape_deviation", index, side) for side in ("baseline", "candidate"))
+        if before is not None:
+            rows.append(WorstSample(sample_id=sample.sample_id, prompt_id=sample.prompt_id, metric="hand_shape_deviation",
+                                    baseline=before, candidate=after, difference=after - before, harm=(after - before) / 0.15))
+    return tuple(rows)

@@ -1,0 +1,126 @@
+"""Training and reference data: OpenPeople by person, user folders, views of an exact size."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sana_bench.assets import asset_path
+from sana_bench.data import openpeople
+from sana_bench.data.manifest import load_imagefolder
+from sana_bench.data.views import MARGIN, fit_view
+from sana_bench.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def people():
+    return openpeople.find_people(asset_path("openpeople"))
+
+
+def test_every_person_has_28_pictures_with_captions(people):
+    for person in (people[0], people[4], people[8]):  # three sheet layouts: frames stand up to 90 px apart
+        pictures = openpeople.pictures_of(person)
+        assert len(pictures) == 28
+        assert [picture.kind for picture in pictures[4:]] == ["emotion"] * 16 + ["head"] * 4 + ["body"] * 4
+
+
+def test_cells_hold_no_frame(people):
+    for person in (people[0], people[4], people[8]):
+        for picture in openpeople.pictures_of(person)[4:]:
+            pixels = np.asarray(picture.image.convert("L"))
+            edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+            assert all((edge > 235).mean() < 0.6 for edge in edges), (person.name, picture.kind, picture.details)
+
+
+def test_a_sheet_without_frames_is_refused():
+    with pytest.raises(DataError, match="frames"):
+        openpeople.cut_sheet(Image.new("RGB", (800, 600), "grey"), (4, 4), "blank")
+
+
+def test_caption_says_what_metadata_and_prompt_say(people):
+    metadata = json.loads((people[0] / "metadata.json").read_text())
+    picture = openpeople.pictures_of(people[0])[5]
+    assert openpeople.caption_of(picture, openpeople.subject_of(metadata)) == (
+        "studio headshot of a woman aged 35 to 45 with short curly black hair, plain white shirt, happy expression, "
+        "plain grey background")
+
+
+def test_nobody_is_in_both_splits_and_nobody_is_lost(people):
+    names = {person.name for person in people}
+    assert set(openpeople.REFERENCE_PEOPLE) < names and len(names) == 10
+    assert set(openpeople.HAIR) == set(openpeople.CASUAL) == names
+
+
+def write_folder(folder, lines, images=("a.png",)):
+    folder.mkdir()
+    for name in images:
+        Image.new("RGB", (8, 8)).save(folder / name)
+    (folder / "metadata.jsonl").write_text("\n".join(json.dumps(line) if isinstance(line, dict) else line for line in lines))
+    return folder
+
+
+def test_an_imagefolder_reads_as_datasets_reads_it(tmp_path):
+    manifest = load_imagefolder(write_folder(tmp_path / "mine", [{"file_name": "a.png", "text": "a woman", "extra": 1}]))
+    assert [(row.file_name, row.text, row.fit) for row in manifest.rows] == [("a.png", "a woman", "crop")]
+
+
+def test_csv_metadata_is_read_too(tmp_path):
+    folder = write_folder(tmp_path / "mine", [])
+    (folder / "metadata.jsonl").unlink()
+    (folder / "metadata.csv").write_text('file_name,text\na.png,"a man, waving"\n')
+    assert load_imagefolder(folder).rows[0].text == "a man, waving"
+
+
+def test_digest_follows_captions_and_pixels(tmp_path):
+    line = {"file_name": "a.png", "text": "a woman"}
+    first = load_imagefolder(write_folder(tmp_path / "one", [line])).digest
+    assert load_imagefolder(write_folder(tmp_path / "two", [line])).digest == first
+    assert load_imagefolder(write_folder(tmp_path / "three", [{**line, "text": "a man"}])).digest != first
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "two" / "a.png")
+    assert load_imagefolder(tmp_path / "two").digest != first
+
+
+def test_all_problems_of_a_folder_are_reported_at_once(tmp_path):
+    folder = write_folder(tmp_path / "bad", [{"file_name": "gone.png", "text": "x"}, "not json", {"text": "no file"},
+                                             {"file_name": "../../a.png", "text": "x"}])
+    with pytest.raises(DataError) as caught:
+        load_imagefolder(folder)
+    for part in ('no image "gone.png"', "line 2", "line 3: file_name", "leaves the folder"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda path: path, "no data source"),
+    (lambda path: path.mkdir() or path, "no metadata.jsonl"),
+    (lambda path: write_folder(path, []), "lists no images"),
+])
+def test_an_empty_or_missing_folder_is_one_clear_error(tmp_path, make, message):
+    with pytest.raises(DataError, match=message):
+        load_imagefolder(make(tmp_path / "empty"))
+
+
+def test_a_view_has_exactly_the_size_and_shows_the_focus():
+    image = Image.new("RGB", (100, 300), "blue")
+    image.paste("red", (0, 0, 100, 100))
+    top = np.asarray(fit_view(image, 64, 64, focus_y=0.0))
+    assert top.shape == (64, 64, 3) and (top[:, :, 0] > 200).all()
+    bottom = np.asarray(fit_view(image, 64, 64, focus_y=1.0))
+    assert (bottom[:, :, 2] > 200).all()
+
+
+def test_padding_keeps_the_whole_image_and_adds_only_margins():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (200, 100, 3), dtype=np.uint8)
+    view = np.asarray(fit_view(Image.fromarray(pixels), 200, 200, fit="pad"))
+    assert np.array_equal(view[:, 50:150], pixels)
+    margin = round(MARGIN * 100)
+    assert np.array_equal(view[:, 30:50], pixels[:, :margin][:, ::-1])  # the left margin, mirrored once
+
+
+def test_a_view_of_the_right_shape_is_the_image_itself():
+    pixels = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    for fit in ("crop", "pad"):
+        assert np.array_equal(np.asarray(fit_view(Image.fromarray(pixels), 64, 64, fit=fit)), pixels)

@@ -1,0 +1,62 @@
+"""Sana's objective: closed forms and parity with diffusers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sana_bench.training.flow_matching import draw_sigmas, flow_matching_loss, shift_sigmas
+
+
+class Oracle(torch.nn.Module):
+    """Predicts noise - data exactly, from the noisy latents and the known data."""
+
+    def __init__(self, data: torch.Tensor):
+        super().__init__()
+        self.data = data
+
+    def forward(self, noisy, *, timestep, **rest):
+        sigma = (timestep / 1000).view(-1, 1, 1, 1)
+        noise = (noisy - (1 - sigma) * self.data) / sigma
+        return (noise - self.data,)
+
+
+def test_the_true_flow_has_no_loss():
+    data, noise = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    loss = flow_matching_loss(Oracle(data), data, noise, torch.tensor([0.3, 0.9]), torch.zeros(2, 1, 1), torch.ones(2, 1))
+    assert loss.item() == pytest.approx(0.0, abs=1e-8)
+
+
+def test_predicting_nothing_costs_the_power_of_the_flow():
+    class Zero(torch.nn.Module):
+        def forward(self, noisy, **rest):
+            return (torch.zeros_like(noisy),)
+
+    data, noise = torch.full((1, 1, 2, 2), 3.0), torch.full((1, 1, 2, 2), 1.0)  # (1 - 3)^2 = 4
+    loss = flow_matching_loss(Zero(), data, noise, torch.tensor([0.5]), torch.zeros(1, 1, 1), torch.ones(1, 1))
+    assert loss.item() == 4.0
+
+
+def test_shift_equals_the_scheduler_that_samples():
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0)
+    plain = torch.linspace(1, 1000, 1000).flip(0) / 1000
+    assert torch.allclose(shift_sigmas(plain, 3.0), scheduler.sigmas.to(torch.float32), atol=1e-6)
+
+
+def test_shift_keeps_the_ends_and_raises_the_middle():
+    assert shift_sigmas(torch.tensor([0.0, 0.5, 1.0]), 3.0).tolist() == [0.0, 0.75, 1.0]  # 3*.5 / (1 + 2*.5)
+    assert shift_sigmas(torch.tensor([0.2]), 1.0).item() == pytest.approx(0.2)
+
+
+def test_logit_normal_noise_levels_have_the_median_that_shift_gives():
+    sigmas = draw_sigmas(20_001, torch.Generator().manual_seed(0), flow_shift=3.0)
+    assert ((sigmas > 0) & (sigmas < 1)).all()
+    assert sigmas.median().item() == pytest.approx(0.75, abs=0.01)  # sigmoid(0) = 0.5, shifted
+
+
+def test_uniform_noise_levels():
+    sigmas = draw_sigmas(20_001, torch.Generator().manual_seed(0), flow_shift=1.0, weighting_scheme="none")
+    assert sigmas.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert sigmas.std().item() == pytest.approx(12 ** -0.5, abs=0.01)

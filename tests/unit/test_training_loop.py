@@ -1,0 +1,105 @@
+"""The training loop: resumed runs repeat unbroken ones bit for bit, and a loss that is not finite stops before any harm."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sana_bench.errors import TrainingError
+from sana_bench.training.checkpoints import STATE_FILE
+from sana_bench.training.loop import LoopSettings, learning_rate_at, run_loop, step_generator
+
+SETTINGS = LoopSettings(seed=3, total_steps=6, learning_rate=0.1, checkpoint_every=2, schedule="linear")
+
+
+class Stop(Exception):
+    """Stands for a kill."""
+
+
+def problem():
+    weight = torch.nn.Parameter(torch.zeros(4))
+    optimizer = torch.optim.AdamW([weight], lr=0.1)
+
+    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
+        return (weight - torch.randn(4, generator=generator)).square().sum()
+
+    return weight, optimizer, compute_loss
+
+
+def run(folder, settings=SETTINGS, stop_after=None, identity="run"):
+    weight, optimizer, compute_loss = problem()
+
+    def after_step(step: int) -> None:
+        if step == stop_after:
+            raise Stop
+
+    losses = run_loop(settings, weights={"weight": weight}, optimizer=optimizer, compute_loss=compute_loss, folder=folder,
+                      identity=identity, after_step=after_step)
+    return weight.detach(), losses
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 5])
+def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, stop_after):
+    expected_weight, expected_losses = run(tmp_path / "unbroken")
+    with pytest.raises(Stop):
+        run(tmp_path / "broken", stop_after=stop_after)
+    weight, losses = run(tmp_path / "broken")
+    assert torch.equal(weight, expected_weight)
+    assert losses == expected_losses
+
+
+def test_a_finished_run_does_no_step_again(tmp_path):
+    weight, losses = run(tmp_path)
+    with_stop = run(tmp_path, stop_after=1)  # would raise if any step ran
+    assert torch.equal(with_stop[0], weight) and with_stop[1] == losses
+
+
+def test_a_state_of_another_run_is_refused(tmp_path):
+    run(tmp_path)
+    with pytest.raises(TrainingError, match="another run"):
+        run(tmp_path, identity="other")
+
+
+def test_a_damaged_state_is_one_clear_error(tmp_path):
+    run(tmp_path)
+    path = tmp_path / STATE_FILE
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(TrainingError, match="damaged"):
+        run(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_optimizer_sees_it(tmp_path):
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([weight], lr=0.1)
+
+    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
+        return weight.sum() * (float("nan") if step == 1 else 1.0)
+
+    settings = LoopSettings(seed=0, total_steps=3, learning_rate=0.1, checkpoint_every=1)
+    with pytest.raises(TrainingError, match="nan at step 1"):
+        run_loop(settings, weights={"weight": weight}, optimizer=optimizer, compute_loss=compute_loss, folder=tmp_path, identity="x")
+    assert torch.isfinite(weight).all()
+
+
+def test_accumulated_batches_give_the_gradient_of_their_mean(tmp_path):
+    # loss k is c_k * w; with plain SGD, lr 1 and no clipping, w falls by the mean of the c_k
+    weight = torch.nn.Parameter(torch.zeros(1))
+    factors = iter([0.2, 0.6])
+    settings = LoopSettings(seed=0, total_steps=1, learning_rate=1.0, gradient_accumulation_steps=2)
+    run_loop(settings, weights={"weight": weight}, optimizer=torch.optim.SGD([weight], lr=1.0), folder=tmp_path, identity="x",
+             compute_loss=lambda step, generator: (weight * next(factors)).sum())
+    assert weight.item() == pytest.approx(-0.4)
+
+
+def test_steps_draw_differently_and_each_step_always_the_same():
+    draws = [torch.randn(3, generator=step_generator(seed, step)) for seed, step in ((0, 0), (0, 1), (1, 0), (0, 0))]
+    assert torch.equal(draws[0], draws[3])
+    assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+def test_learning_rate_schedules():
+    rate = dict(base=1.0, warmup_steps=2, total_steps=12)
+    assert [learning_rate_at(step, schedule="constant", **rate) for step in (0, 1, 2, 11)] == [0.5, 1.0, 1.0, 1.0]
+    assert learning_rate_at(7, schedule="linear", **rate) == pytest.approx(0.5)  # half of the ten falling steps
+    assert learning_rate_at(7, schedule="cosine", **rate) == pytest.approx(0.5)
+    assert learning_rate_at(2, schedule="cosine", **rate) == 1.0
