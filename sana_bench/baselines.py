@@ -12,7 +12,7 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sana_bench.errors import BaselineError
+from sana_bench.errors import BaselineError, StoreError
 from sana_bench.records import Acceptance
 from sana_bench.results import RESULT_FILE, SCORES_FILE, STATISTICS_FILE, load_bundle
 from sana_bench.shipped import shipped_folder
@@ -34,8 +34,8 @@ def find_baseline(name_or_path: str, folder: Path) -> Path | None:
     if not NAME.fullmatch(name_or_path):
         path = Path(name_or_path).expanduser()
         if not (path / RESULT_FILE).is_file():
-            raise BaselineError(f'no result to compare with at "{name_or_path}": it has no {RESULT_FILE}. Give the name of a '
-                                f'baseline or a result folder in compare.baseline')
+            raise BaselineError(f'no result to compare with at "{name_or_path}": it has no {RESULT_FILE}. Give '
+                                f'compare.baseline the name of a baseline or a result folder')
         return path
     for place in (folder.expanduser() / name_or_path, shipped_folder("baselines") / name_or_path):
         if (place / ACCEPTANCE_FILE).is_file():
@@ -65,7 +65,8 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
              *(f"views/{sample.sample_id}.webp" for sample in bundle.result.samples)]
     missing = [file for file in files if not (result_folder / file).is_file()]
     if missing:
-        raise BaselineError(f"{result_folder} lacks {len(missing)} file(s) that reports need, first {missing[0]}. Score again")
+        raise BaselineError(f"{result_folder} lacks {len(missing)} file(s) that reports need, first {missing[0]}. "
+                            f"Score again")
     acceptance = Acceptance(reason=reason.strip(), accepted=datetime.now(UTC).isoformat(timespec="seconds"),
                             result_digest=bundle.result.digest)
     target = folder.expanduser() / name
@@ -74,9 +75,9 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
         _copy(result_folder, files, fresh)
         write_record(fresh / ACCEPTANCE_FILE, acceptance)
         _replace(target, fresh)
-    except OSError as error:
-        raise BaselineError(f"cannot write the baseline {target}: {error.strerror}. Free space or choose another folder with "
-                            f"--set run.baselines=... ; the baseline that was there is untouched") from error
+    except (OSError, StoreError) as error:
+        raise BaselineError(f"cannot write the baseline {target}: {error}. Free space or choose another folder "
+                            f"with --set run.baselines=... ; the baseline that was there is untouched") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return target

@@ -1,6 +1,6 @@
-"""The command line: parse, load the config, call one library function, print. No logic, and no heavy import before a command runs.
+"""The command line: parse, load the config, call one library function, print. No logic.
 
-The docstring of a command is its help.
+The docstring of a command is its help. Nothing heavy is imported before a command runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sana_bench.console import Reply, Table, only_the_answer_on_stdout, outcome_reply, result_table, show
+from sana_bench.console import Reply, Table, megabytes, only_the_answer_on_stdout, outcome_reply, result_table, show
 from sana_bench.errors import ConfigError, SanaBenchError
 from sana_bench.registry import near_names
 from sana_bench.usage import Arguments, Command, Parser, UsageError, one_of, overview
@@ -38,7 +38,8 @@ def command(name: str, group: str, add_arguments: Callable[[Parser], None], *exa
 
 
 def _config_arguments(parser: Parser) -> None:
-    parser.add_argument("--config", metavar="RECIPE", help=f"shipped recipe by name, or a TOML file (default: {DEFAULT_RECIPE})")
+    parser.add_argument("--config", metavar="RECIPE",
+                        help=f"a shipped recipe by name, or a TOML file (default: {DEFAULT_RECIPE})")
     parser.add_argument("--set", metavar="SECTION.KEY=VALUE", action="append", default=[], dest="overrides",
                         help="change one setting of the recipe, such as train.rank=32; may be given many times")
 
@@ -50,8 +51,9 @@ def _run_or_config_arguments(parser: Parser) -> None:
 
 def _accept_arguments(parser: Parser) -> None:
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="the run folder whose result becomes the baseline")
-    parser.add_argument("--as", metavar="NAME", dest="name", help="name of the baseline (default: the name of the run's recipe)")
-    parser.add_argument("--reason", metavar="TEXT", required=True, help="why this result is the one to compare with; kept beside it")
+    parser.add_argument("--as", metavar="NAME", dest="name", help="name of the baseline (default: that of the run's recipe)")
+    parser.add_argument("--reason", metavar="TEXT", required=True,
+                        help="why this result is the one to compare with; kept beside it")
 
 
 def _assets_arguments(parser: Parser) -> None:
@@ -65,7 +67,7 @@ def _prompts_arguments(parser: Parser) -> None:
 
 
 def _build_tiny_arguments(parser: Parser) -> None:
-    parser.add_argument("stages", metavar="STAGE", nargs="*", help="only these stages, as the error for a wrong one lists them (default: all)")
+    parser.add_argument("stages", metavar="STAGE", nargs="*", help="only these stages (default: all, in order)")
     parser.add_argument("--work", metavar="FOLDER", type=Path, default=Path("build/tiny"),
                         help="where the trainings keep their state (default: build/tiny)")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the weights go (default: into the package)")
@@ -97,11 +99,13 @@ def run_train(arguments: Arguments) -> Reply:
     from sana_bench.pipeline import train_stage
 
     checkpoint = train_stage(_config(arguments))
-    return Reply(checkpoint.model_dump(mode="json"), [f"checkpoint {checkpoint.digest}: {checkpoint.trainer} on {checkpoint.base}",
-                                                      "next: sana-bench generate, with the same options"])
+    return Reply(checkpoint.model_dump(mode="json"), [
+        f"checkpoint {checkpoint.digest}: {checkpoint.trainer} on {checkpoint.base}",
+        "next: sana-bench generate, with the same options"])
 
 
-@command("generate", STAGE, _config_arguments, "sana-bench generate", "sana-bench generate --set generate.num_images_per_prompt=4")
+@command("generate", STAGE, _config_arguments, "sana-bench generate",
+         "sana-bench generate --set generate.num_images_per_prompt=4")
 def run_generate(arguments: Arguments) -> Reply:
     """draw the images of the suite with the trained variant
 
@@ -113,9 +117,10 @@ def run_generate(arguments: Arguments) -> Reply:
 
     config = _config(arguments)
     samples = generate_stage(config)
-    return Reply(samples.model_dump(mode="json"), [f"{len(samples.samples)} images of {samples.suite} version {samples.suite_version}: "
-                                                   f"{Store(config.run.store).folder('samples', samples.digest)}",
-                                                   "next: sana-bench score, with the same options"])
+    folder = Store(config.run.store).folder("samples", samples.digest)
+    return Reply(samples.model_dump(mode="json"), [
+        f"{len(samples.samples)} images of {samples.suite} version {samples.suite_version}: {folder}",
+        "next: sana-bench score, with the same options"])
 
 
 @command("score", STAGE, _run_or_config_arguments, "sana-bench score",
@@ -131,11 +136,12 @@ def run_score(arguments: Arguments) -> Reply:
 
     folder = score_stage(_config(arguments))
     result = read_record(folder / "result.json", BenchmarkResult)
-    return Reply(result.model_dump(mode="json"), [result_table(result.results), f"result: {folder}",
-                                                  "next: sana-bench compare, with the same options"])
+    return Reply(result.model_dump(mode="json"), [
+        result_table(result.results), f"result: {folder}", "next: sana-bench compare, with the same options"])
 
 
-@command("compare", STAGE, _run_or_config_arguments, "sana-bench compare", "sana-bench compare --set compare.confidence=0.99")
+@command("compare", STAGE, _run_or_config_arguments, "sana-bench compare",
+         "sana-bench compare --set compare.confidence=0.99")
 def run_compare(arguments: Arguments) -> Reply:
     """compare the scores with the accepted baseline
 
@@ -147,7 +153,8 @@ def run_compare(arguments: Arguments) -> Reply:
     return outcome_reply(outcome, VERDICT_CODES[outcome.outcome])
 
 
-@command("report", STAGE, _run_or_config_arguments, "sana-bench report reports/RUN", "sana-bench report --config my_recipe.toml")
+@command("report", STAGE, _run_or_config_arguments, "sana-bench report reports/RUN",
+         "sana-bench report --config my_recipe.toml")
 def run_report(arguments: Arguments) -> Reply:
     """write the report of a run again
 
@@ -173,10 +180,12 @@ def run_accept(arguments: Arguments) -> Reply:
 
     config = _recorded_config(arguments.run_dir)
     folder = accept(arguments.run_dir, arguments.name or config.name, arguments.reason, Path(config.run.baselines))
-    return Reply({"baseline": str(folder.resolve())}, [f"accepted: {folder}", "the next run of this recipe is compared with it"])
+    return Reply({"baseline": str(folder.resolve())},
+                 [f"accepted: {folder}", "the next run of this recipe is compared with it"])
 
 
-@command("assets", KEEP, _assets_arguments, "sana-bench assets list", "sana-bench assets pull", "sana-bench assets verify openpeople")
+@command("assets", KEEP, _assets_arguments, "sana-bench assets list", "sana-bench assets pull",
+         "sana-bench assets verify openpeople")
 def run_assets(arguments: Arguments) -> Reply:
     """list, pull or verify the third-party weights and data
 
@@ -184,13 +193,15 @@ def run_assets(arguments: Arguments) -> Reply:
     """
     from sana_bench import assets
 
-    names = arguments.names or assets.asset_names()
-    if arguments.action != "list":
-        {"pull": assets.pull, "verify": assets.verify}[arguments.action](names)
-    rows = [each for each in assets.status() if each.name in names]
-    return Reply([asdict(each) for each in rows],
-                 [Table(("asset", "installed", "licence", "source"),
-                        [(each.name, "yes" if each.installed else "no", each.licence, each.source) for each in rows])])
+    if arguments.action == "pull":
+        assets.pull(arguments.names or None)
+    elif arguments.action == "verify":
+        assets.verify(arguments.names or None)
+    rows = [each for each in assets.status() if not arguments.names or each.name in arguments.names]
+    table = Table(("asset", "installed", "MB", "licence", "purpose", "source"),
+                  [(each.name, "yes" if each.installed else "no", megabytes(each.size), each.licence, each.purpose,
+                    each.source) for each in rows])
+    return Reply([{**asdict(each), "path": str(each.path)} for each in rows], [table])
 
 
 @command("prompts", KEEP, _prompts_arguments, "sana-bench prompts list", "sana-bench prompts check my_suite.toml")
@@ -202,13 +213,14 @@ def run_prompts(arguments: Arguments) -> Reply:
     from sana_bench.prompts import load_suite, shipped_suites
 
     suites = [load_suite(name) for name in arguments.suites or shipped_suites()]
+    rows = [(suite.name, str(suite.version), str(len(suite.prompt)), suite.license, suite.digest, suite.description)
+            for suite in suites]
     return Reply([{**suite.model_dump(mode="json"), "digest": suite.digest} for suite in suites],
-                 [Table(("suite", "version", "prompts", "licence", "digest", "description"),
-                        [(suite.name, str(suite.version), str(len(suite.prompt)), suite.license, suite.digest, suite.description)
-                         for suite in suites])])
+                 [Table(("suite", "version", "prompts", "licence", "digest", "description"), rows)])
 
 
-@command("build-tiny", KEEP, _build_tiny_arguments, "sana-bench build-tiny", "sana-bench build-tiny --work build/tiny --out my_weights")
+@command("build-tiny", KEEP, _build_tiny_arguments, "sana-bench build-tiny",
+         "sana-bench build-tiny --work build/tiny --out my_weights")
 def run_build_tiny(arguments: Arguments) -> Reply:
     """train tiny-sana, the embedded base model, from scratch
 
@@ -259,7 +271,7 @@ def _recorded_config(run_dir: Path) -> RunConfig:
     try:
         return RunConfig.model_validate(read_record(run_dir / "result.json", BenchmarkResult).config)
     except ValidationError as error:
-        raise ConfigError(f"the settings in {run_dir / 'result.json'} are not those of this version of sana-bench: {error}") from error
+        raise ConfigError(f"the settings in {run_dir / 'result.json'} do not fit this version: {error}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

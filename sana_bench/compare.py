@@ -295,7 +295,7 @@ def _harms(result: MetricResult, pairs: Pairs, budget: float) -> list[WorstSampl
     sign = 1 if result.higher_is_better else -1
     return [WorstSample(sample_id=name, prompt_id=prompt, metric=result.metric, baseline=before, candidate=after,
                         difference=after - before, harm=sign * (before - after) / scale)
-            for name, prompt, before, after in zip(pairs.sample_ids, pairs.prompt_ids, *(side.tolist() for side in pairs.values),
+            for name, prompt, before, after in zip(pairs.sample_ids, pairs.prompt_ids, *map(np.ndarray.tolist, pairs.values),
                                                    strict=True)
             if sign * (before - after) > 0]
 
@@ -311,8 +311,8 @@ def _worst(harms: list[WorstSample]) -> tuple[WorstSample, ...]:
 def _headline(verdicts: list[Verdict], compared: bool, baseline_name: str, obstacle: str) -> str:
     """The report in one sentence."""
     if not compared:
-        return (f'No baseline "{baseline_name}" was accepted yet, so nothing was compared; if this result is good, make it the '
-                f'baseline with: sana-bench accept --reason "..."')
+        return (f'No baseline "{baseline_name}" was accepted yet, so nothing was compared; if this result is good, make it '
+                f'the baseline with: sana-bench accept <run folder> --reason "..."')
     if obstacle or not verdicts:
         obstacle = obstacle or "neither side was measured on any metric"
         return f'Nothing can be compared with baseline "{baseline_name}": {obstacle}.'

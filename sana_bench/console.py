@@ -84,6 +84,10 @@ def number(value: float | None) -> str:
     return MISSING if value is None else f"{value:.4g}"
 
 
+def megabytes(size: int | None) -> str:
+    return MISSING if size is None else f"{size / 1e6:.1f}"
+
+
 def interval(low: float | None, high: float | None) -> str:
     return MISSING if low is None or high is None else f"[{low:.3g}, {high:.3g}]"
 
@@ -107,7 +111,8 @@ def outcome_reply(outcome: RunOutcome, code: int) -> Reply:
     report = outcome.report
     stages = {name: {"seconds": stage.seconds, "peak_memory_bytes": stage.peak_memory_bytes, "reused": stage.reused}
               for name, stage in outcome.stages.items()}
-    costs = ", ".join(f"{name} {'reused' if stage.reused else format_seconds(stage.seconds)}" for name, stage in outcome.stages.items())
+    costs = ", ".join(f"{name} {'reused' if stage.reused else format_seconds(stage.seconds)}"
+                      for name, stage in outcome.stages.items())
     document = {"outcome": outcome.outcome, "headline": report.headline, "run_dir": str(outcome.run_dir.resolve()),
                 "report": str((outcome.run_dir / "report.html").resolve()),
                 "result": json.loads((outcome.run_dir / "result.json").read_text()), "stages": stages,

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from sana_bench.assets.sources import is_offline
 from sana_bench.config import RunConfig
 from sana_bench.errors import SanaBenchError
 
@@ -72,16 +73,18 @@ def check_python(config: RunConfig) -> Finding:
 def check_packages(config: RunConfig) -> Finding:
     from packaging.requirements import Requirement
 
-    wanted = [Requirement(text) for text in requires("sana-bench") or []]
+    asked = [Requirement(text) for text in requires("sana-bench") or []]
+    wanted = [each for each in asked if each.marker is None or each.marker.evaluate({"extra": ""})]
     problems = []
-    for requirement in (each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})):
+    for requirement in wanted:
         try:
             if not requirement.specifier.contains(version(requirement.name), prereleases=True):
                 problems.append(f"{requirement} (have {version(requirement.name)})")
         except PackageNotFoundError:
             problems.append(str(requirement))
     if problems:
-        return Finding("missing", ", ".join(problems), f"pip install {' '.join(repr(each.split(' (')[0]) for each in problems)}")
+        names = " ".join(repr(each.split(" (")[0]) for each in problems)
+        return Finding("missing", ", ".join(problems), f"pip install {names}")
     return Finding("ok", f"all {len(wanted)} that sana-bench asks for")
 
 
@@ -131,12 +134,12 @@ def check_store(config: RunConfig) -> Finding:
     if not os.access(existing, os.W_OK):
         return Finding("missing", f"{existing} is not writable", "choose another folder with --set run.store=FOLDER")
     if free < DISK_NEEDED_GIB:
-        return Finding("missing", found, f"the embedded default needs {DISK_NEEDED_GIB:.0f} GiB: free some, or --set run.store=FOLDER")
+        return Finding("missing", found, f"{DISK_NEEDED_GIB:.0f} GiB are needed: free some, or --set run.store=FOLDER")
     return Finding("ok", found)
 
 
 def check_network(config: RunConfig) -> Finding:
-    if _offline():
+    if is_offline():
         return Finding("note", "SANA_BENCH_OFFLINE=1: nothing is fetched")
     return Finding("ok", "may be used to fetch what is missing (SANA_BENCH_OFFLINE=1 forbids it)")
 
@@ -147,8 +150,8 @@ def check_assets(config: RunConfig) -> Finding:
     absent = [each.name for each in assets.status() if not each.installed]
     if not absent:
         return Finding("ok", f"all {len(assets.asset_names())} are installed")
-    remedy = "sana-bench assets pull" + (" (with SANA_BENCH_OFFLINE unset, or copied from another machine)" if _offline() else "")
-    return Finding("missing" if _offline() else "note", f"not installed: {', '.join(absent)}", remedy)
+    remedy = "sana-bench assets pull" + (" with SANA_BENCH_OFFLINE unset" if is_offline() else "")
+    return Finding("missing" if is_offline() else "note", f"not installed: {', '.join(absent)}", remedy)
 
 
 def check_base(config: RunConfig) -> Finding:
@@ -162,14 +165,14 @@ def check_base(config: RunConfig) -> Finding:
         return Finding("missing", f"no model_index.json in {folder}",
                      "sana-bench build-tiny" if base == TINY_SANA else "give a folder in diffusers layout, or a hub id")
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
-        return Finding("missing", f"{base} without a commit", "--set model.revision=COMMIT (40 hex digits, from its hub page)")
+        return Finding("missing", f"{base} without a commit", "--set model.revision=COMMIT, 40 hex digits from its hub page")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return Finding("ok", f"{base} in {snapshot_download(base, revision=revision, local_files_only=True)}")
     except LocalEntryNotFoundError:
-        return Finding("missing" if _offline() else "note", f"{base} is not fetched yet", "the first run fetches it")
+        return Finding("missing" if is_offline() else "note", f"{base} is not fetched yet", "the first run fetches it")
 
 
 def check_data(config: RunConfig) -> Finding:
@@ -201,10 +204,6 @@ def check_git(config: RunConfig) -> Finding:
     if shutil.which("git") is None:
         return Finding("note", "not found", "install git, so that a result can name the commit it was made with")
     return Finding("ok", shutil.which("git") or "")
-
-
-def _offline() -> bool:
-    return os.environ.get("SANA_BENCH_OFFLINE") == "1"
 
 
 CHECKS: dict[str, Callable[[RunConfig], Finding]] = {

@@ -85,7 +85,7 @@ def set_interval(evaluate: Callable[[np.ndarray], float], clusters: Sequence[str
         confidence: nominal coverage, in (0, 1).
 
     Raises:
-        InsufficientSamplesError: all samples together are too few. (Too few without one prompt: there is a value, no interval.)
+        InsufficientSamplesError: all samples together are too few; too few without one prompt only cost the interval.
         MetricError: a value is not finite.
 
     Source: B. Efron, C. Stein, "The Jackknife Estimate of Variance", Annals of Statistics 9 (1981), with t quantiles.
@@ -107,15 +107,15 @@ def set_interval(evaluate: Callable[[np.ndarray], float], clusters: Sequence[str
 
 
 def fewest_prompts(confidence: float = 0.95) -> int:
-    """Prompts below which no verdict is possible: with fewer, even all prompts moving the same way happens by chance too often.
+    """Prompts below which no verdict is possible: fewer all move the same way by chance too often.
 
-    The sign-flip test is exact and has 2^n equally likely outcomes, the two extreme ones together 2 / 2^n; 6 prompts for 95 %.
+    The exact sign-flip test has 2^n equally likely outcomes, the two extreme ones together 2 / 2^n: 6 prompts for 95 %.
     """
     return 1 + math.ceil(math.log2(1 / (1 - confidence)))
 
 
 def smallest_detectable_effect(half_width: float, num_prompts: int, confidence: float = 0.95) -> float:
-    """True change that so many prompts would tell from none in 80 % of runs, in the unit of `half_width` (of the interval)."""
+    """True change that so many prompts would tell from none in 80 % of runs, from the half width of the interval."""
     quantile = _two_sided_t(num_prompts, confidence)
     return half_width * (quantile + _t_quantile(POWER, num_prompts - 1)) / quantile
 

@@ -54,10 +54,11 @@ class Command:
 
     def parser(self) -> Parser:
         examples = "\n".join(f"  {example}" for example in self.examples)
-        parser = Parser(prog=f"sana-bench {self.name}", description=inspect.getdoc(self.run), epilog=f"examples:\n{examples}",
-                        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        parser = Parser(prog=f"sana-bench {self.name}", description=inspect.getdoc(self.run), allow_abbrev=False,
+                        epilog=f"examples:\n{examples}", formatter_class=argparse.RawDescriptionHelpFormatter)
         self.add_arguments(parser)
-        parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, and everything else on stderr")
+        parser.add_argument("--json", action="store_true",
+                            help="print one JSON document on stdout, and everything else on stderr")
         return parser
 
     def parse(self, words: Sequence[str]) -> Arguments:
@@ -79,7 +80,8 @@ def one_of(*actions: str) -> Callable[[str], str]:
     """An argument's type: one of a few words, with the nearest one in the error."""
     def check(text: str) -> str:
         if text not in actions:
-            raise argparse.ArgumentTypeError(f'unknown action "{text}".{near_names(text, list(actions))} Known: {", ".join(actions)}')
+            raise argparse.ArgumentTypeError(f'unknown action "{text}".{near_names(text, list(actions))} '
+                                             f'Known: {", ".join(actions)}')
         return text
     return check
 

@@ -1,7 +1,7 @@
 """What all tests share: no network, fixed seeds, and the marks.
 
-`weights` needs the embedded assets (`sana-bench assets pull`): without them such a test fails, saying so. `gpu` is skipped where
-there is no CUDA device. `gate` reads a regression report. Deselect with, say, `pytest -m "not weights"`.
+`weights` needs the embedded assets (`sana-bench assets pull`): without them such a test fails, saying so. `gpu` is skipped
+where there is no CUDA device. `gate` reads a regression report. Deselect with, say, `pytest -m "not weights"`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,3 +43,13 @@ def fixed_seeds() -> None:
     np.random.seed(SEED)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(SEED)
+
+
+@pytest.fixture(scope="session")
+def micro(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A micro Sana with a small training and reference folder, made once: the arguments of `micro.write_run`."""
+    from tests.micro import build_base, write_photographs
+
+    folder = tmp_path_factory.mktemp("micro")
+    return {"base": build_base(folder / "base"), "training": write_photographs(folder / "training", 3),
+            "reference": write_photographs(folder / "reference", 6)}

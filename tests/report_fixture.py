@@ -61,7 +61,7 @@ def make_run(root: Path, suite: PromptSuite, *, baseline: bool = True,
     for side in ("baseline", "candidate") if baseline else ("candidate",):
         _write_side(root / side, side, suite, samples, painter)
     report = RegressionReport(
-        outcome="regressed", headline="Hands got worse: hand_shape_deviation rose by 0.61, 4.1 times its budget.",
+        outcome="regressed", headline="Regressed: of 7 metrics, 1 got worse (hand_shape_deviation +0.61), 2 got better, 4 did not.",
         verdicts=tuple(_verdict(*row, compared=baseline) for row in METRICS), worst_samples=_worst(samples) if baseline else (),
         baseline_name="tiny", baseline_digest="bbbb" if baseline else "", candidate_digest="cccc",
         baseline_provenance=PROVENANCE if baseline else None, candidate_provenance=PROVENANCE, confidence=0.95,
@@ -97,9 +97,10 @@ def _write_side(folder: Path, side: str, suite: PromptSuite, samples: tuple[Samp
             value = value_of(metric, index, side) if kind == "sample" else None
             reason = "" if value is not None else "counted in the set" if kind == "set" else "no hand found"
             scores.append(Score(sample_id=sample.sample_id, metric=metric, value=value, reason=reason))
-    labels = np.arange(len(samples)) % (2 if side == "baseline" else 3) % 2
-    statistics = {"gender_diversity": SetStatistics(tuple(sample.sample_id for sample in samples),
-                                                    {"labels": labels, "target": np.array([0.5, 0.5])})}
+    ids, places = tuple(sample.sample_id for sample in samples), np.arange(len(samples))
+    targets = {"gender_diversity": [0.5, 0.5], "skin_tone_diversity": [0.34, 0.33, 0.33], "fd_efficientnet_lite0": []}
+    statistics = {metric: SetStatistics(ids, {"labels": places % (2 if side == "baseline" else 3) % 2, "target": np.array(target)})
+                  for metric, target in targets.items()}
     result = BenchmarkResult(
         digest=side, name="tiny", config={"name": "tiny", "train": {"max_train_steps": 300, "target_modules": ["to_q"]}},
         suite=suite.name, suite_version=1, suite_digest=suite.digest, sampling={"guidance_scale": 4.5}, samples=samples,
@@ -110,7 +111,10 @@ def _write_side(folder: Path, side: str, suite: PromptSuite, samples: tuple[Samp
 
 def _result(side, num, metric, kind, unit, higher, budget, value, difference, half, outcome) -> MetricResult:
     value = value + (difference or 0 if side == "candidate" else 0)
-    reasons = {"undetermined presentation": 2, "no face found": 1, "prompt states the attribute": 3} if "diversity" in metric else {}
+    lacking = sum(value_of(metric, index, side) is None for index in range(num)) if kind == "sample" else 0
+    reasons = {"no hand found": lacking} if lacking else {}
+    if "diversity" in metric:
+        reasons = {"undetermined presentation": 2, "no face found": 1, "prompt states the attribute": 3}
     return MetricResult(
         metric=metric, version=1, value=value, ci_low=value * 0.9, ci_high=value * 1.1, num_scored=num - sum(reasons.values()),
         num_unscored=sum(reasons.values()), unscored_reasons=reasons, unit=unit, higher_is_better=higher, budget=budget,

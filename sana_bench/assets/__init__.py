@@ -183,9 +183,9 @@ def _staged(name: str, workspace: Path) -> Path:
     asset = _asset(name)
     members = workspace / f"{name}.members"
     for member, path in asset.source.fetch(list(asset.members), workspace).items():
-        _check_hash(path, asset.members[member], f"{member} of {asset.source}")
         (members / member).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, members / member)
+        _check_hash(members / member, asset.members[member], f"{member} of {asset.source}")
     if asset.bundle is None:
         return members
     bundle = workspace / f"{name}.bundle" / asset.bundle.file

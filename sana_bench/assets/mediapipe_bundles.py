@@ -24,8 +24,8 @@ POSE_DETECTOR = "pose_detection/pose_detection.tflite"
 POSE_LANDMARKS = "pose_landmark/pose_landmark_full.tflite"
 
 MODEL_SLOTS = 8
-OPERATORS, SUBGRAPHS, DESCRIPTION, BUFFERS, METADATA_BUFFER, METADATA, SIGNATURES = range(1, MODEL_SLOTS)
-"""Fields of TFLite's Model table; field 0 is the schema version."""
+BUFFERS, METADATA = 4, 6
+"""Fields of TFLite's Model table. Field 0 is the schema version, a number; all others point at something."""
 
 FIRST_FIELD = 4
 """Where field 0 stands in a flatbuffer vtable; each field takes 2 bytes."""
@@ -156,8 +156,8 @@ def _floats(builder: Builder, value: float) -> int:
 def _write_zip(path: Path, files: dict[str, bytes]) -> None:
     """An uncompressed zip without time, owner or platform in it, each file at a multiple of 16 bytes.
 
-    MediaPipe maps the bundle into memory and runs the models from there, which wants their weights aligned. The padding is an
-    extra field of the kind that Android's zipalign writes.
+    MediaPipe maps the bundle into memory and runs the models from there, which wants their weights aligned. The padding is
+    an extra field of the kind that Android's zipalign writes.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in files.items():

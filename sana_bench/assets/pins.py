@@ -33,7 +33,7 @@ class Asset:
     licence: str
     source: Source
     members: Mapping[str, str]
-    """Names in the source, each with the SHA-256 of its bytes. They are also where the files go, unless there is a bundle."""
+    """Names in the source, each with the SHA-256 of its bytes. Installed under the same names, unless there is a bundle."""
     bundle: Bundle | None = None
 
     @property

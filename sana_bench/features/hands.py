@@ -43,7 +43,7 @@ class Hands:
     The palm detector sees every window at 192 x 192 pixels, where a hand of a full-body image has about 15 pixels.
     What a wrist's window adds to the whole image is kept; a hand found in both is taken from the whole image.
 
-    Features:
+    Features, from left to right in the image:
         keypoints: (H, 21, 2) float32, x and y in pixels of the image.
         score: (H,) float32 in [0.5, 1], how sure the model is of the side. MediaPipe tells no other score.
         side: (H,) int8, 0 for the person's own left hand and 1 for the right one.
@@ -56,6 +56,7 @@ class Hands:
         hands = self._find(view, Window.whole(view.pixels_HW3))
         for window in wrist_windows(known["pose"]["keypoints"], view.pixels_HW3.shape):
             hands = merge_hands(hands, self._find(view, window))
+        hands.sort(key=lambda hand: hand.keypoints_212[:, 0].mean())
         return {"keypoints": np.array([hand.keypoints_212 for hand in hands], np.float32).reshape(-1, 21, 2),
                 "score": np.array([hand.score for hand in hands], np.float32),
                 "side": np.array([hand.side for hand in hands], np.int8)}

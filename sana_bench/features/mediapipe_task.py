@@ -87,13 +87,13 @@ class Landmarker:
 def body_width(pose_333: np.ndarray) -> float:
     """Shoulder width of a pose (33, 3) in pixels as it would be from the front.
 
-    Seen from the side the shoulders fall together, so that two thirds of the trunk's length count if they are more:
-    the median of shoulder width over trunk length is 0.66 on the frontal full-body photographs of OpenPeople.
+    Seen from the side the shoulders fall together, and 0.69 of the trunk's length, which is more, counts in their place:
+    the median of shoulder width over trunk length in frontal full-body photographs of OpenPeople.
     """
     points = pose_333[:, :2]
     shoulders = np.linalg.norm(points[LEFT_SHOULDER] - points[RIGHT_SHOULDER])
     trunk = np.linalg.norm(points[[LEFT_SHOULDER, RIGHT_SHOULDER]].mean(axis=0) - points[[LEFT_HIP, RIGHT_HIP]].mean(axis=0))
-    return float(max(shoulders, 0.66 * trunk))
+    return float(max(shoulders, 0.69 * trunk))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """CLIP score: how well an image matches its prompt, by one named model.
 
 The scale is torchmetrics' 100 max(cos, 0). Hessel et al. 2021 (arXiv 2104.08718) use 2.5 max(cos, 0) and put "A photo
-depicts" before the caption; values of another model, scale or prefix are not comparable, so the model is in the metric's name.
+depicts" before the caption. Values of another model, scale or prefix are not comparable: the model is in the metric's name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def clip_score(image_D: np.ndarray, text_D: np.ndarray) -> float:
     return 100 * float(np.clip(cosine, 0, 1))
 
 
-# Two points: on photographs of people a caption with one wrong attribute costs a CLIP model about two to five.
+# Two points: about what 25 paired prompts can show where a prompt's images differ by 2.5 points (standard deviation).
 @register_metric("clip_score_tiny_clip", version=1, kind="sample", extractor="clip_tiny", higher_is_better=True,
                  unit="points of 100", budget=2.0)
 class ClipScoreTinyClip:

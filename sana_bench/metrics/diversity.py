@@ -1,7 +1,7 @@
 """Demographic diversity: how close the perceived people in open prompts come to the distribution that the suite declares.
 
-Attributes are perceived presentation in generated images, not facts about anybody; images where a classifier is undecided are
-left out and counted. Nothing is taken to be uniform: without a declared target there is no value.
+Attributes are perceived presentation in generated images, not facts about anybody; images where a classifier is undecided
+are left out and counted. Nothing is taken to be uniform: without a declared target there is no value.
 
 Legend: N images, K classes.
 """
@@ -95,8 +95,9 @@ class _Diversity:
     def evaluate(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
         num_images = len(np.unique(indices))
         if num_images < MIN_IMAGES:
-            raise InsufficientSamplesError(f"{num_images} image(s) of open prompts with a determined person, and diversity needs "
-                                           f"at least {MIN_IMAGES}: add prompts that leave the attribute open, or more samples")
+            raise InsufficientSamplesError(
+                f"{num_images} image(s) of open prompts with a determined person, diversity needs at least {MIN_IMAGES}: "
+                "add prompts that leave the attribute open, or raise generate.num_images_per_prompt")
         return closeness_to_target(statistics["labels"][indices], statistics["target"])
 
     def _label(self, sample: ScoredSample) -> str | Unscored:
@@ -110,8 +111,9 @@ class _Diversity:
         return self.classify(sample.features, biggest_face(keypoints_FPxy))
 
 
-# 0.1 everywhere: one person in ten moved to another class. Less than that is chance with the few dozen images of a short run.
-@register_metric("gender_diversity", version=1, kind="set", extractor="attributes", higher_is_better=True, unit="share", budget=0.1)
+# 0.1 everywhere: one person in ten moved to another class. With the few dozen images of a short run, less is chance.
+@register_metric("gender_diversity", version=1, kind="set", extractor="attributes", higher_is_better=True, unit="share",
+                 budget=0.1)
 class GenderDiversity(_Diversity):
     """How close perceived feminine and masculine presentation in open prompts is to the suite's target; 1 is on target."""
 
@@ -119,7 +121,8 @@ class GenderDiversity(_Diversity):
     classify = staticmethod(gender_class)
 
 
-@register_metric("age_diversity", version=1, kind="set", extractor="attributes", higher_is_better=True, unit="share", budget=0.1)
+@register_metric("age_diversity", version=1, kind="set", extractor="attributes", higher_is_better=True, unit="share",
+                 budget=0.1)
 class AgeDiversity(_Diversity):
     """How close perceived ages (under 30, 30 to 50, over 50) in open prompts are to the suite's target; 1 is on target."""
 
@@ -127,7 +130,8 @@ class AgeDiversity(_Diversity):
     classify = staticmethod(age_class)
 
 
-@register_metric("skin_tone_diversity", version=1, kind="set", extractor="skin_tone", higher_is_better=True, unit="share", budget=0.1)
+@register_metric("skin_tone_diversity", version=1, kind="set", extractor="skin_tone", higher_is_better=True, unit="share",
+                 budget=0.1)
 class SkinToneDiversity(_Diversity):
     """How close perceived skin tones (Monk 1-4, 5-7, 8-10) in open prompts are to the suite's target; 1 is on target."""
 

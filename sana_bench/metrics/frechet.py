@@ -7,7 +7,7 @@ no D x D root is taken: the non-zero eigenvalues of S_g S_r are those of X_c S_r
 generated features. Centring is done on the N x N matrices too, so any subset of images costs one small eigenproblem.
 
 Legend: N generated images, M real images, D feature dimensions.
-Source: Heusel et al. 2017 (arXiv 1706.08500), eq. 6; the Gram form is that of FastFID (Mathiasen and Hvilshøj, arXiv 2009.14075).
+Source: Heusel et al. 2017 (arXiv 1706.08500), eq. 6; Gram form as in FastFID (Mathiasen and Hvilshøj, arXiv 2009.14075).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from sana_bench.errors import InsufficientSamplesError, MetricError
 from sana_bench.features import Features
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
 
-# A covariance of N images has rank N - 1 at most. Below eight, which image is left out moves the value more than a model does.
+# A covariance of N images has rank N - 1 at most. Below eight, which image is left out moves it more than a model does.
 MIN_IMAGES = 8
 
 
 def feature_matrix(features: Sequence[Features]) -> np.ndarray:
-    """Pooled features of some images, (N, D) float64; (0, 0) where there is no image.
+    """Pooled features of some images, (N, D) float64; (0,) where there is no image.
 
     Raises:
         MetricError: a feature is not finite.
@@ -34,7 +34,7 @@ def feature_matrix(features: Sequence[Features]) -> np.ndarray:
     if not np.isfinite(matrix_ND).all():
         raise MetricError("an image has features that are not finite: its pixels or the extractor's weights are damaged. "
                           "Run `sana-bench assets verify` and score again")
-    return matrix_ND.reshape(len(features), -1)
+    return matrix_ND
 
 
 def frechet_statistics(generated_ND: np.ndarray, real_MD: np.ndarray) -> dict[str, np.ndarray]:
@@ -100,12 +100,12 @@ def check_num_images(num_images: int, minimum: int, which: str) -> None:
                                        f"add images, or leave it out of score.metrics")
 
 
-# Between photographs of two groups of people it is 53 at N = 196 and 90 at N = 16; a blur of 3 pixels at 512 adds 27. Five is a
-# fifth of that blur, and about one standard deviation of a paired difference at N = 16.
+# For photographs of two groups of people it is 53 at N = 196 and 90 at N = 16; a blur of 3 pixels at 512 adds 27. Five is
+# a fifth of that blur, and about one standard deviation of a paired difference at N = 16.
 @register_metric("fd_efficientnet_lite0", version=1, kind="set", extractor="efficientnet_lite0", higher_is_better=False,
                  unit="squared feature units", budget=5.0, needs_reference=True)
 class FrechetEfficientNet:
-    """Distance of mean and spread of EfficientNet-lite0 features to real people; too high with few images, so compare at one count.
+    """Distance in mean and spread of EfficientNet-lite0 features to real people; reads high with few images.
 
     The bias hides lost diversity at small N: a model whose images are 10 % less spread can score better than a perfect one
     up to N = 1,000. Read it beside `kid_efficientnet_lite0`, which has no bias, and the diversity metrics.
@@ -119,7 +119,8 @@ class FrechetEfficientNet:
         return None
 
     def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
-        return frechet_statistics(feature_matrix([sample.features["efficientnet_lite0"] for sample in samples]), self.real_MD)
+        generated_ND = feature_matrix([sample.features["efficientnet_lite0"] for sample in samples])
+        return frechet_statistics(generated_ND, self.real_MD)
 
     @staticmethod
     def evaluate(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:

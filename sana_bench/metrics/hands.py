@@ -17,8 +17,8 @@ from sana_bench.metrics.shape import fit_shapes
 BONES = np.array([(first, first + 1) for finger in range(5) for first in range(4 * finger + 1, 4 * finger + 4)])
 PALM = np.array([(0, 5), (0, 9), (0, 13), (0, 17), (5, 9), (9, 13), (13, 17)])
 
-# A bone that points at the camera has almost no length in the image, and the logarithm of what is left would be noise. With this
-# floor the spread of real hands of unseen people fell from 1.1 to 0.7, and that of damaged hands stayed apart from it.
+# A bone that points at the camera has almost no length in the image, and the logarithm of what is left would be noise. With
+# this floor the deviations of real hands of unseen people spread by 0.7 instead of 1.1; those of damaged hands stayed apart.
 SHORTEST_BONE = 0.15
 
 # 15 proportions with a shrunk covariance; below a dozen hands the shrinkage leaves little but the identity.

@@ -69,14 +69,14 @@ def kernel_distance(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
     return kernel_distance_of_subset(statistics, np.arange(len(generated_ND)))
 
 
-# Photographs of other people than the reference read about 6, and a blur of 3 pixels at 512 adds 37. Five is a seventh of that
-# blur, and about one standard deviation at N = 16.
+# Photographs of other people than the reference read about 6, and a blur of 3 pixels at 512 adds 37. Five is a seventh of
+# that blur, and about one standard deviation at N = 16.
 @register_metric("kid_efficientnet_lite0", version=1, kind="set", extractor="efficientnet_lite0", higher_is_better=False,
                  unit="MMD² x 1000", budget=5.0, needs_reference=True)
 class KernelEfficientNet:
-    """Unbiased kernel distance of EfficientNet-lite0 features to real people; about 0 when equal, slightly negative by chance.
+    """Unbiased kernel distance of EfficientNet-lite0 features to real people; about 0 when equal, by chance below.
 
-    It sees shifts of the mean well and changes of spread poorly; the Fréchet distance and the diversity metrics stand beside it.
+    It sees shifts of the mean well and changes of spread poorly: read it beside the Fréchet distance and diversity.
     """
 
     def __init__(self, context: MetricContext) -> None:
@@ -87,7 +87,8 @@ class KernelEfficientNet:
         return None
 
     def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
-        return kernel_statistics(feature_matrix([sample.features["efficientnet_lite0"] for sample in samples]), self.real_MD)
+        generated_ND = feature_matrix([sample.features["efficientnet_lite0"] for sample in samples])
+        return kernel_statistics(generated_ND, self.real_MD)
 
     @staticmethod
     def evaluate(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:

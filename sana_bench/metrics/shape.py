@@ -65,8 +65,9 @@ def fit_shapes(shapes_MD: np.ndarray, minimum: int, what: str) -> ShapeReference
         InsufficientSamplesError: fewer than `minimum` shapes.
     """
     if len(shapes_MD) < minimum:
-        raise InsufficientSamplesError(f"{len(shapes_MD)} {what} found in the reference images, and this metric needs at least "
-                                       f"{minimum}: set data.reference to images that show more, or leave it out of score.metrics")
+        raise InsufficientSamplesError(
+            f"{len(shapes_MD)} {what} found in the reference images, and this metric needs at least {minimum}: "
+            "set data.reference to images that show more, or leave it out of score.metrics")
     distances = []
     for fold in np.array_split(np.arange(len(shapes_MD)), NUM_FOLDS):
         rest_MD = np.delete(shapes_MD, fold, axis=0)

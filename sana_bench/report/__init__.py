@@ -32,7 +32,7 @@ def write_report(run_folder: Path, report: RegressionReport, candidate_folder: P
 
     Raises:
         StoreError: a record cannot be read, or the run folder cannot be written.
-        ReportError: a record names a file outside its folder.
+        ReportError: a picture cannot be decoded.
     """
     baseline = load_bundle(baseline_folder) if baseline_folder else None
     page = make_page(report, load_bundle(candidate_folder), baseline, reused)

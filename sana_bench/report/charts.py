@@ -12,7 +12,7 @@ from sana_bench.records import TrainingSummary, Verdict
 from sana_bench.report.wording import OUTCOMES, OutcomeWords, number, percent
 from sana_bench.results import ResultBundle
 
-MIN_REACH, MAX_REACH = 1.5, 5.0
+MIN_REACH, MAX_REACH = 1.5, 4.0
 """A forest plot shows at least and at most so many budgets to each side; what lies beyond gets an arrow."""
 
 LOSS_POINTS = 300

@@ -6,9 +6,6 @@ import base64
 import hashlib
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from sana_bench.report.charts import difference_words
 from sana_bench.report.page import Page
 from sana_bench.report.wording import as_toml, interval, mebibytes, number, percent, signed
@@ -19,6 +16,9 @@ FILTERS = {"number": number, "signed": signed, "percent": percent, "mebibytes": 
 
 def render_html(page: Page) -> str:
     """The whole page as one document without any outside reference."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(FILTERS)

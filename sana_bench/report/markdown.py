@@ -22,10 +22,10 @@ def escape_markdown(text: str) -> str:
 def render_markdown(page: Page) -> str:
     """Headline, metric table and worst pairs."""
     report, text = page.report, escape_markdown
-    lines = [f"## {page.words.symbol} {page.words.label.capitalize()}: {text(report.headline)}", "",
-             f"{text(page.result.name)} · suite {text(page.result.suite)} {page.result.suite_version} · "
+    lines = [f"## {page.words.symbol} {text(report.headline)}", "",
+             f"**{page.words.label}** · {text(page.result.name)} · suite {text(page.result.suite)} {page.result.suite_version} · "
              f"{len(page.result.samples)} images · "
-             + (f"baseline {text(report.baseline_name)}" if page.compared else "**no baseline: nothing was compared**"), "",
+             + (f"baseline {text(report.baseline_name)}" if page.compared else "no baseline, so a gate fails"), "",
              f"| metric | baseline | candidate | difference | {report.confidence:.0%} interval | budget | outcome | why |",
              "|---|---:|---:|---:|---:|---:|---|---|", *(_line(row) for row in page.rows), ""]
     if page.worst:

@@ -10,6 +10,9 @@ Point = Sequence[float]
 MIN_VISIBILITY = 0.5
 """Pose points that the model itself takes for hidden are not drawn."""
 
+MIN_JOINT_SHARE = 0.12
+"""Dots on the joints of a hand only where it spans so much of the image; on a smaller one they would hide it."""
+
 # Chains of MediaPipe's 33 pose points: shoulders and hips, arms, legs. The head is left to the face mesh.
 POSE_CHAINS = ((11, 12, 24, 23, 11), (11, 13, 15), (12, 14, 16), (23, 25, 27, 29, 31, 27), (24, 26, 28, 30, 32, 28))
 
@@ -62,11 +65,17 @@ def draw_overlay(keypoints: dict) -> Overlay:
     for hand in hands:
         strokes += [Stroke(f"finger{index}" if index < 5 else "palm", _path(hand, [chain]))
                     for index, chain in enumerate(HAND_CHAINS)]
-        strokes.append(Stroke("joints", "".join(f"M{_xy(point)}h0" for point in hand)))
+        if _span(hand) >= MIN_JOINT_SHARE * keypoints["width"]:
+            strokes.append(Stroke("joints", "".join(f"M{_xy(point)}h0" for point in hand)))
     counts = ((1 if pose else 0, "pose", "poses"), (len(hands), "hand", "hands"), (len(faces), "face", "faces"))
     found = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
     return Overlay(keypoints["width"], keypoints["height"], tuple(stroke for stroke in strokes if stroke.path),
                    ", ".join(found) or "no person found")
+
+
+def _span(points: Sequence[Point]) -> float:
+    """Longer side of the bounding box, in pixels."""
+    return max(max(column) - min(column) for column in zip(*points, strict=True))
 
 
 def _path(points: Sequence[Point], chains: Iterable[Sequence[int]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,8 +15,9 @@ from sana_bench.prompts import PromptSuite
 from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, Provenance, RegressionReport, StageCost, Verdict
 from sana_bench.report.charts import (Attribute, Bar, ForestRow, LossCurve, common_reach, forest, interval_bar, loss_curve,
                                       perceived_attributes)
-from sana_bench.report.pairs import MAX_THUMB_PAIRS, THUMB_PX, Pair, Shot, WorstPair, make_pairs, open_album, worst_pairs
-from sana_bench.report.wording import OUTCOMES, OutcomeWords
+from sana_bench.report.pairs import (ALONE_PX, MAX_THUMB_PAIRS, THUMB_PX, Pair, Shot, WorstPair, make_pairs, open_album,
+                                     worst_pairs)
+from sana_bench.report.wording import NOT_COMPARED, OUTCOMES, OutcomeWords
 from sana_bench.results import ResultBundle
 from sana_bench.store import read_record
 
@@ -87,14 +88,14 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
     checkpoint = _optional(candidate.folder / "checkpoint.json", Checkpoint)
     result, album = candidate.result, open_album(candidate, baseline)
     pairs = make_pairs(report, candidate, baseline, suite)
-    reach = common_reach(report.verdicts)
+    reach, thumb_px = common_reach(report.verdicts), THUMB_PX if baseline else ALONE_PX
     order = list(OUTCOMES)
     verdicts = sorted(report.verdicts, key=lambda verdict: order.index(verdict.outcome))
     results = {each.metric: each for each in result.results}
     tally = Counter(verdict.outcome for verdict in verdicts)
     sides = [("candidate", report.candidate_provenance), ("baseline", report.baseline_provenance)]
     return Page(
-        report=report, words=OUTCOMES[report.outcome], result=result, compared=baseline is not None,
+        report=report, words=OUTCOMES[report.outcome] if baseline else NOT_COMPARED, result=result, compared=baseline is not None,
         counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in order if tally[outcome]),
         rows=tuple(Row(verdict, OUTCOMES[verdict.outcome], results.get(verdict.metric), interval_bar(verdict, reach))
                    for verdict in verdicts),
@@ -103,7 +104,7 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
         sample_metrics=tuple(each.metric for each in result.results if each.kind == "sample"),
         prompt_rows=_prompt_rows(pairs), pairs=pairs, worst=worst_pairs(report, pairs, album),
         num_worst_listed=len({worst.sample_id for worst in report.worst_samples}),
-        thumbs={pair.sample_id: album.shots(pair.sample_id, THUMB_PX) for pair in pairs[:MAX_THUMB_PAIRS]}, suite=suite,
+        thumbs={pair.sample_id: album.shots(pair.sample_id, thumb_px) for pair in pairs[:MAX_THUMB_PAIRS]}, suite=suite,
         stages=tuple(Stage(name, cost, reused.get(name) if reused else None) for name, cost in result.stages.items()),
         provenances=tuple((side, provenance) for side, provenance in sides if provenance))
 
@@ -121,6 +122,6 @@ def _prompt_rows(pairs: Sequence[Pair]) -> tuple[PromptRow, ...]:
         for column in zip(*(pair.scores for pair in group), strict=True))) for prompt_id, group in by_prompt.items())
 
 
-def _mean(values) -> float | None:
+def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fmean(known) if known else None

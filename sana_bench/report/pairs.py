@@ -22,7 +22,8 @@ MAX_WORST_PAIRS = 12
 MAX_THUMB_PAIRS = 200
 MAX_WORST_BYTES = 12_000_000
 """Large pictures of the worst pairs, before base64; with the thumbs a report stays under 25 MB."""
-WORST_PX, THUMB_PX = 1024, 320
+WORST_PX, THUMB_PX, ALONE_PX = 1024, 320, 640
+"""Long sides; without a baseline there are no worst pairs, and single pictures are larger."""
 WEBP_QUALITY = 80
 
 
@@ -102,8 +103,6 @@ def _keypoints(folder: Path) -> dict:
 
 
 def _shot(side: str, folder: Path, keypoints: dict | None, sample_id: str, side_px: int) -> Shot:
-    if Path(sample_id).name != sample_id:
-        raise ReportError(f'{folder / "result.json"} names a sample "{sample_id}", which is no file name; score it again')
     overlay = draw_overlay(keypoints) if keypoints else None
     path = folder / "views" / f"{sample_id}.webp"
     if not path.exists():

@@ -27,6 +27,9 @@ OUTCOMES = {
 }
 """By outcome, in the order in which a reader should see them."""
 
+NOT_COMPARED = OutcomeWords("nothing compared", "∅", "warn")
+"""Stands for the outcome of a report without a baseline, which gates treat as regressed."""
+
 NOTHING = "–"
 
 

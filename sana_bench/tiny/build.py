@@ -17,7 +17,7 @@ from sana_bench.data.manifest import Manifest, load_manifest
 from sana_bench.errors import ConfigError
 from sana_bench.registry import near_names
 from sana_bench.shipped import PACKAGE
-from sana_bench.store import Store, digest_of, write_bytes
+from sana_bench.store import Store, digest_of, fingerprint_file, write_bytes
 
 AUTOENCODER_STEPS = 1800
 TRANSFORMER_STEPS = 2000
@@ -68,15 +68,15 @@ def build_data(build: Build) -> None:
 
 
 def build_autoencoder(build: Build) -> None:
-    """Train the autoencoder and set its scaling factor."""
+    """Train the autoencoder and give its latents unit deviation."""
     from sana_bench.tiny import autoencoder
 
     manifest = build.training()
     paths = [manifest.folder / row.file_name for row in manifest.rows]
     identity = digest_of(["autoencoder", manifest.digest, AUTOENCODER_STEPS, autoencoder.CONFIG, autoencoder.SETTINGS])
     model, losses = autoencoder.train_autoencoder(paths, build.work / "autoencoder", total_steps=AUTOENCODER_STEPS, identity=identity)
-    autoencoder.set_scaling_factor(model, [_view(manifest, row) for row in manifest.rows if row.kind == "studio_portrait"])
-    model.save_pretrained(build.work / "vae")
+    views = [_view(manifest, row) for row in manifest.rows if row.kind.startswith(("studio_", "amateur_"))]
+    autoencoder.normalise_latents(model, views).save_pretrained(build.work / "vae")
     _write_losses(build, "autoencoder", losses)
 
 
@@ -167,7 +167,7 @@ def _load_vae(build: Build):
 
 
 def _vae_identity(build: Build) -> str:
-    return "tiny/" + digest_of(json.loads(_needed(build.work / "vae" / "config.json", "autoencoder").read_text()))
+    return "tiny/" + fingerprint_file(_needed(build.work / "vae" / "diffusion_pytorch_model.safetensors", "autoencoder"))
 
 
 def _needed(path: Path, stage: str) -> Path:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from sana_bench.tiny.tokenizer import FOLDER as TOKENIZER_FOLDER
-from sana_bench.tiny.tokenizer import load_tokenizer
-
 if TYPE_CHECKING:
     import torch
     from open_clip.model import CustomTextCLIP
+
+    from sana_bench.data.manifest import Manifest
 
 FOLDER = Path(__file__).resolve().parent / "weights" / "clip"
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
@@ -30,15 +30,6 @@ BATCH_SIZE = 128
 SETTINGS = dict(seed=3, learning_rate=1e-3, warmup_steps=50, schedule="cosine", checkpoint_every=200)
 WEIGHT_DECAY = 0.1
 FEATURE_DROPOUT = 0.2
-
-
-class CaptionedImage(NamedTuple):
-    """One training or reference picture; `fit` and `focus_y` as `fit_view` takes them."""
-
-    path: Path
-    text: str
-    fit: str = "crop"
-    focus_y: float = 0.5
 
 
 def clip_config(tokenizer) -> dict:
@@ -80,7 +71,7 @@ def save_clip(model: CustomTextCLIP, config: dict, folder: Path) -> None:
 
 
 def load_clip(folder: Path = FOLDER) -> CustomTextCLIP:
-    """The trained model in float32, for inference."""
+    """The trained model in float32 and eval mode."""
     from safetensors.torch import load_file
 
     model = build_clip(json.loads((folder / CONFIG_FILE).read_text()))
@@ -91,17 +82,19 @@ def load_clip(folder: Path = FOLDER) -> CustomTextCLIP:
 
 
 def tokenize(tokenizer, texts: Sequence[str]) -> tuple[torch.Tensor, list[bool]]:
-    """Lower-cased, `<bos> ... <eos>`, padded to the longest.
+    """Lower-cased, `<bos> ... <eos>`, padded to the context's length, as open_clip's causal mask needs it.
 
     Returns:
-        (B, T) int64 ids with T <= CONTEXT_LENGTH, and for each text whether it was longer than that and was cut.
+        (B, CONTEXT_LENGTH) int64 ids, and for each text whether it was longer than that and was cut.
     """
     import torch
 
     ids = [tokenizer(text.lower().strip()).input_ids for text in texts]
-    truncated = [len(row) + 1 > CONTEXT_LENGTH for row in ids]
-    rows = [torch.tensor([*row[:CONTEXT_LENGTH - 1], tokenizer.eos_token_id]) for row in ids]
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id), truncated
+    padded_BT = torch.full((len(ids), CONTEXT_LENGTH), tokenizer.pad_token_id)
+    for row, padded_T in zip(ids, padded_BT, strict=True):
+        kept = [*row[:CONTEXT_LENGTH - 1], tokenizer.eos_token_id]
+        padded_T[:len(kept)] = torch.tensor(kept)
+    return padded_BT, [len(row) + 1 > CONTEXT_LENGTH for row in ids]
 
 
 def preprocess(image: Image.Image) -> torch.Tensor:
@@ -113,38 +106,63 @@ def preprocess(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(normal.transpose(2, 0, 1).copy())
 
 
-def train_clip(rows: Sequence[CaptionedImage], folder: Path, *, total_steps: int, identity: str,
-               tokenizer_folder: Path = TOKENIZER_FOLDER,
-               after_step: Callable[[int], None] = lambda step: None) -> tuple[CustomTextCLIP, dict, list[float]]:
-    """Train head and text tower on `rows`; return (model, config, losses). Resumes from `folder`."""
-    import torch
+def train_clip(training: Manifest, reference: Manifest, tokenizer_folder: Path, work_folder: Path, out_folder: Path, *,
+               total_steps: int, after_step: Callable[[int], None] = lambda step: None) -> dict:
+    """Train on `training`, write weights, config and card to `out_folder`, return the card.
 
-    from sana_bench.tiny.clip_views import draw_captions, view_features
-    from sana_bench.training.loop import LoopSettings, run_loop
+    Args:
+        training: pictures that are learned from, captioned as OpenPeople's are.
+        reference: pictures of other people, on which the card's numbers are measured.
+        tokenizer_folder: what `train_tokenizer` wrote.
+        work_folder: image features and training state; the same call goes on from there after a kill.
+        total_steps: optimizer steps.
+        after_step: called with the number of finished steps.
+    """
+    from sana_bench.store import digest_of, sha256_file
+    from sana_bench.tiny.clip_card import write_card
+    from sana_bench.tiny.clip_views import view_features
+    from sana_bench.tiny.tokenizer import load_tokenizer
 
+    start = time.monotonic()
     tokenizer = load_tokenizer(tokenizer_folder)
     config = clip_config(tokenizer)
     model = build_clip(config)
-    features_NVD, flipped_NV = view_features(rows, model.visual.trunk, folder / f"views_{identity}")
+    features_NVD = view_features(training, model.visual.trunk, work_folder / f"views_{training.digest}")
+    identity = digest_of(["clip", training.digest, sha256_file(tokenizer_folder / "tokenizer.json"), config, total_steps,
+                          SETTINGS, BATCH_SIZE, WEIGHT_DECAY, FEATURE_DROPOUT])
+    losses = fit_clip(model, tokenizer, features_NVD, [row.text for row in training.rows], work_folder,
+                      total_steps=total_steps, identity=identity, after_step=after_step)
+    save_clip(model, config, out_folder)
+    facts = dict(pictures=len(training.rows), views=features_NVD.shape[1], seconds=round(time.monotonic() - start))
+    return write_card(out_folder, tokenizer, reference, losses=losses, training=facts)
+
+
+def fit_clip(model: CustomTextCLIP, tokenizer, features_NVD: torch.Tensor, captions: Sequence[str], folder: Path, *,
+             total_steps: int, identity: str, after_step: Callable[[int], None] = lambda step: None) -> list[float]:
+    """Train head and text tower on (N, V, 1280) features of V views of N captioned pictures; the losses. Resumes from `folder`."""
+    import torch
+
+    from sana_bench.tiny.clip_views import draw_captions
+    from sana_bench.training.loop import LoopSettings, run_loop
+
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    decayed = [value for value in weights.values() if value.ndim >= 2]
+    matrices = [value for value in weights.values() if value.ndim >= 2]
     others = [value for value in weights.values() if value.ndim < 2]
-    optimizer = torch.optim.AdamW([dict(params=decayed, weight_decay=WEIGHT_DECAY), dict(params=others, weight_decay=0.0)],
+    optimizer = torch.optim.AdamW([dict(params=matrices, weight_decay=WEIGHT_DECAY), dict(params=others, weight_decay=0.0)],
                                   lr=SETTINGS["learning_rate"], betas=(0.9, 0.98))
 
     def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
-        picked = torch.randint(len(rows), (BATCH_SIZE,), generator=generator)
+        picked = torch.randint(len(captions), (BATCH_SIZE,), generator=generator)
         views = torch.randint(features_NVD.shape[1], (BATCH_SIZE,), generator=generator)
-        texts, fits_BB, equal_BB = draw_captions([rows[index].text for index in picked], flipped_NV[picked, views].tolist(), generator)
+        texts, fits_BB, equal_BB = draw_captions([captions[index] for index in picked], generator)
         kept = torch.rand(BATCH_SIZE, features_NVD.shape[2], generator=generator) >= FEATURE_DROPOUT
         image_BD = model.visual.head(features_NVD[picked, views] * kept / (1 - FEATURE_DROPOUT))
         text_BD = model.encode_text(tokenize(tokenizer, texts)[0])
         return contrastive_loss(image_BD, text_BD, model.logit_scale, equal_BB, fits_BB & ~equal_BB)
 
     settings = LoopSettings(**SETTINGS, total_steps=total_steps, description="CLIP")
-    losses = run_loop(settings, weights=weights, optimizer=optimizer, compute_loss=compute_loss, folder=folder,
-                      identity=identity, after_step=after_step)
-    return model.eval(), config, losses
+    return run_loop(settings, weights=weights, optimizer=optimizer, compute_loss=compute_loss, folder=folder,
+                    identity=identity, after_step=after_step)
 
 
 def contrastive_loss(image_BD: torch.Tensor, text_BD: torch.Tensor, logit_scale: torch.Tensor, positive_BB: torch.Tensor,

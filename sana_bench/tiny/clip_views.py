@@ -20,10 +20,10 @@ from sana_bench.tiny.captions import SUBJECT
 if TYPE_CHECKING:
     import torch
 
-    from sana_bench.tiny.clip import CaptionedImage
+    from sana_bench.data.manifest import Manifest, Row
 
-NUM_VIEWS = 24
-"""A picture; every second one mirrored, the first of each kind unchanged otherwise."""
+NUM_VIEWS = 12
+"""Of each picture; every second one is mirrored, and the first two are not changed otherwise."""
 BASE_PX = 288
 OTHER_WORDS = {
     "studio portrait": ("portrait in a studio", "studio portrait photo"),
@@ -31,6 +31,8 @@ OTHER_WORDS = {
     "full-body studio photo": ("full-body photo in a studio", "full-body studio picture", "full-length studio photo"),
     "casual selfie": ("selfie", "casual self-portrait"),
     "casual full-body photo": ("full-body snapshot", "casual full-length photo", "full-body candid photo"),
+    "upper-body photo": ("portrait", "portrait photo", "close-up", "photo of the face"),
+    "full-body photo": ("full-length photo", "full-body picture", "photo of the whole body"),
     "person": ("human", "individual"),
     "woman": ("lady", "female person"),
     "man": ("gentleman", "male person"),
@@ -41,8 +43,7 @@ OTHER_WORDS = {
     "neutral expression": ("neutral face", "calm expression"),
     "front view": ("seen from the front", "facing the camera"),
     "back view": ("seen from behind", "from the back"),
-    "left view": ("seen from the left", "left profile"),
-    "right view": ("seen from the right", "right profile"),
+    "side view": ("seen from the side", "profile view", "face in profile", "left view", "right view"),
     "plain grey background": ("grey background", "grey studio backdrop", "plain gray background"),
     "plain white shirt": ("white shirt", "wearing a white shirt"),
     "park": ("in a park", "park in the background"),
@@ -51,43 +52,45 @@ OTHER_WORDS = {
     "cafe": ("in a cafe", "sitting in a cafe"),
 }
 """Phrases of the captions and other ways to say the same."""
-ALWAYS_TRUE = {"image", "person"}
+ALWAYS_TRUE = {"photo", "person"}
 
 
-def view_features(rows: Sequence[CaptionedImage], trunk, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def view_features(manifest: Manifest, trunk, folder: Path) -> torch.Tensor:
     """Pooled features of NUM_VIEWS views of every picture, one file a picture in `folder`: a kill loses at most one.
 
     Returns:
-        (N, NUM_VIEWS, 1280) float32 features and (N, NUM_VIEWS) bool, whether a view is mirrored.
+        (N, NUM_VIEWS, 1280) float32.
     """
     import torch
     from safetensors.torch import load_file, save
 
-    paths = [folder / f"{index:05}.safetensors" for index in range(len(rows))]
+    paths = [folder / f"{index:05}.safetensors" for index in range(len(manifest.rows))]
     missing = [index for index, path in enumerate(paths) if not path.exists()]
     if missing:
-        with progress("CLIP views", len(rows), len(rows) - len(missing)) as tracker:
+        with progress("CLIP views", len(paths), len(paths) - len(missing)) as tracker:
             for index in missing:
-                write_bytes(paths[index], save({"features": _features_of(rows[index], index, trunk)}))
+                write_bytes(paths[index], save({"features": _features_of(manifest, index, trunk)}))
                 tracker.advance()
-    features_NVD = torch.stack([load_file(path)["features"] for path in paths])
-    mirrored_NV = (torch.arange(NUM_VIEWS) % 2 == 1).expand(len(rows), -1)
-    return features_NVD, mirrored_NV
+    return torch.stack([load_file(path)["features"] for path in paths])
 
 
-def _features_of(row: CaptionedImage, index: int, trunk) -> torch.Tensor:
+def _features_of(manifest: Manifest, index: int, trunk) -> torch.Tensor:
     import torch
 
     from sana_bench.tiny.clip import preprocess
 
-    picture = Image.fromarray(read_image(row.path, DataError))
-    base = fit_view(picture, BASE_PX, BASE_PX, fit=row.fit, focus_y=row.focus_y)
+    base = _square(manifest, manifest.rows[index])
     views = []
     for view in range(NUM_VIEWS):
         image = base if view < 2 else change_view(base, np.random.default_rng([index, view]))
         views.append(preprocess(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if view % 2 else image))
     with torch.inference_mode():
         return trunk(torch.stack(views))
+
+
+def _square(manifest: Manifest, row: Row) -> Image.Image:
+    picture = Image.fromarray(read_image(manifest.folder / row.file_name, DataError))
+    return fit_view(picture, BASE_PX, BASE_PX, fit=row.fit, focus_y=row.focus_y)
 
 
 def change_view(image: Image.Image, draw: np.random.Generator) -> Image.Image:
@@ -110,32 +113,38 @@ def change_view(image: Image.Image, draw: np.random.Generator) -> Image.Image:
     return image
 
 
-def draw_captions(captions: Sequence[str], mirrored: Sequence[bool], generator: torch.Generator
-                  ) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+def draw_captions(captions: Sequence[str], generator: torch.Generator) -> tuple[list[str], torch.Tensor, torch.Tensor]:
     """A changed caption for each image of a batch, and which of them fit which image.
 
     Returns:
         The texts; (B, B) bool [image, text], whether every word of the text is true of the image; and (B, B) bool,
-        whether the two captions say the same.
+        whether the two texts say the same.
     """
     import torch
 
-    full = [swap_sides(caption) if mirror else caption for caption, mirror in zip(captions, mirrored, strict=True)]
-    facts = [words_of(caption) | ALWAYS_TRUE for caption in full]
+    full = [join_sides(caption) for caption in captions]
     short = [shorten(caption, generator) for caption in full]
+    facts = [words_of(caption) | words_of(broad_framing(caption)) | ALWAYS_TRUE for caption in full]
     said = [words_of(caption) for caption in short]
     fits_BB = torch.tensor([[text <= image for text in said] for image in facts])
     equal_BB = torch.tensor([[text == own for text in said] for own in said])
-    return [reword(caption, generator) for caption in short], fits_BB | equal_BB, equal_BB
+    return [reword(caption, generator) for caption in short], fits_BB, equal_BB
 
 
 def words_of(caption: str) -> frozenset[str]:
     return frozenset(re.findall(r"[\w-]+", caption)) - {"a", "of", "and", "with", "the"}
 
 
-def swap_sides(caption: str) -> str:
-    """The caption of the mirrored picture."""
-    return re.sub(r"\b(left|right)\b", lambda match: {"left": "right", "right": "left"}[match[0]], caption)
+def join_sides(caption: str) -> str:
+    """`left view` and `right view` become `side view`.
+
+    OpenPeople's sheets draw either side for either name (P001 looks to the right in both cells), and we mirror views.
+    """
+    return re.sub(r"\b(left|right) view\b", "side view", caption)
+
+
+def broad_framing(caption: str) -> str:
+    return "full-body photo" if "full-body" in caption else "upper-body photo"
 
 
 def shorten(caption: str, generator: torch.Generator) -> str:
@@ -154,7 +163,8 @@ def shorten(caption: str, generator: torch.Generator) -> str:
     if chance() < 0.5:
         words = match["hair"].split()
         subject += " with " + " ".join(word for word in words if word in ("hair", "and", "a", "beard") or chance() < 0.75)
-    framing = match["framing"] if chance() < 0.9 else "image"
+    framings, draw = (match["framing"], broad_framing(caption), "photo"), chance()
+    framing = framings[0 if draw < 0.75 else 1 if draw < 0.9 else 2]
     kept = 0.85 if chance() < 0.7 else 0.3
     clauses = [clause for clause in caption[match.end():].split(", ") if clause and chance() < kept]
     return ", ".join([f"{framing} of {subject}", *clauses])

@@ -7,14 +7,14 @@ step draws from a generator seeded by (seed, step), so a resumed run repeats the
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from sana_bench.errors import TrainingError
+from sana_bench.store import write_bytes
 
 STATE_FILE = "training_state.safetensors"
 
@@ -26,10 +26,16 @@ def save_training_state(folder: Path, weights: dict[str, torch.Tensor], optimize
     for index, slots in optimizer.state_dict()["state"].items():
         for key, value in slots.items():
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).contiguous()
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{STATE_FILE}.{os.getpid()}"
-    save_file(tensors, temporary, metadata={"identity": identity, "losses": json.dumps(losses)})
-    os.replace(temporary, folder / STATE_FILE)
+    save_weights(folder / STATE_FILE, tensors, {"identity": identity, "losses": json.dumps(losses)})
+
+
+def save_weights(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write safetensors atomically, the same bytes for the same content: the library leaves the order of `metadata` to chance."""
+    data = save(tensors, metadata)
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors start at a multiple of eight bytes
+    write_bytes(path, len(header).to_bytes(8, "little") + header + data[8 + length:])
 
 
 def load_training_state(folder: Path, weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer,

@@ -122,21 +122,19 @@ def _fit(transformer, latent_files: list[Path], captions: list[str], embeddings:
 
 def _save(transformer, context: TrainingContext) -> None:
     """Write the adapter as `SanaPipeline.load_lora_weights` reads it, and add the base's digest to its header."""
-    import os
-
     from diffusers import SanaPipeline
     from diffusers.training_utils import _collate_lora_metadata
     from peft.utils import get_peft_model_state_dict
     from safetensors import safe_open
-    from safetensors.torch import save_file
 
-    path, temporary = context.folder / WEIGHTS_FILE, context.folder / ".unsigned"
+    from sana_bench.training.checkpoints import save_weights
+
+    transformer.peft_config["default"].target_modules = sorted(context.config.train.target_modules)  # peft holds a set
+    temporary = context.folder / ".unsigned"
     SanaPipeline.save_lora_weights(temporary, transformer_lora_layers=get_peft_model_state_dict(transformer),
                                    weight_name=WEIGHTS_FILE, **_collate_lora_metadata({"transformer": transformer}))
     with safe_open(temporary / WEIGHTS_FILE, framework="pt") as file:
         header = {**(file.metadata() or {}), BASE_DIGEST_KEY: context.base_digest}
-        layers = {name: file.get_tensor(name) for name in file.keys()}
-    save_file(layers, temporary / "signed", metadata=header)
-    os.replace(temporary / "signed", path)
+        save_weights(context.folder / WEIGHTS_FILE, {name: file.get_tensor(name) for name in file.keys()}, header)
     (temporary / WEIGHTS_FILE).unlink()
     temporary.rmdir()

@@ -1,4 +1,4 @@
-"""Every command: has help that teaches, stands in the README, starts light, fails with one message, and keeps stdout clean."""
+"""Every command has help that teaches, stands in the README, starts light, fails with one message, keeps stdout clean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from sana_bench.records import BenchmarkResult, Provenance, RegressionReport, St
 from sana_bench.usage import Command
 
 README = Path(__file__).parents[2] / "README.md"
-HEAVY = ("torch", "diffusers", "transformers", "peft", "mediapipe", "pandas", "pyarrow", "matplotlib", "scipy", "rich", "pydantic", "numpy")
+HEAVY = ("torch", "diffusers", "transformers", "peft", "mediapipe", "pandas", "pyarrow", "matplotlib", "scipy", "rich",
+         "pydantic", "numpy")
 
 
 def call(*words: str) -> subprocess.CompletedProcess[str]:
@@ -80,7 +81,8 @@ def test_help_and_parsing_import_nothing_heavy() -> None:
 
 def test_a_pipeline_is_imported_without_torch() -> None:
     """The second run of `train-and-eval` has nothing to compute, so it must not pay for torch."""
-    program = "import sys\nimport sana_bench.pipeline\nprint([name for name in ('torch', 'mediapipe', 'diffusers') if name in sys.modules])"
+    program = ("import sys\nimport sana_bench.pipeline\n"
+               "print([name for name in ('torch', 'mediapipe', 'diffusers') if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -102,7 +104,7 @@ def test_version_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     (["train", "--set", "train.rnak=3"], 'train.rnak: unknown key. Did you mean "rank"?'),
     (["train", "--set", "train.rank=many"], "train.rank: "),
     (["train", "--set", "train.rank"], "--set takes section.key=value"),
-    (["generate", "--set", "score.suite=human_tiny"], 'Did you mean "humans_tiny"?'),
+    (["train-and-eval", "--set", "score.suite=human_tiny"], 'Did you mean "humans_tiny"?'),
     (["accept", "nowhere"], "--reason"),
     (["accept", "nowhere", "--reason", "x"], "cannot read nowhere/result.json"),
     (["compare", "nowhere"], "cannot read nowhere/result.json"),
@@ -117,7 +119,7 @@ def test_version_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
 def test_a_wrong_command_line_is_one_error(words: list[str], part: str, capfd: pytest.CaptureFixture[str], tmp_path: Path,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    if words[0] in ("train", "generate"):
+    if words[0] in ("train", "train-and-eval"):
         words = [*words, "--set", f"run.store={tmp_path / 'store'}"]
     assert part in error_of(capfd, *words)
 
@@ -176,7 +178,8 @@ def test_stdout_belongs_to_the_answer_alone(command, capfd: pytest.CaptureFixtur
     (KeyboardInterrupt(), 130, "the same command goes on from there.\n"),
     (ZeroDivisionError("our fault"), 2, "ZeroDivisionError: our fault\n"),
 ])
-def test_every_way_to_fail_has_its_code(command, error: BaseException, code: int, part: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_way_to_fail_has_its_code(command, error: BaseException, code: int, part: str,
+                                        capfd: pytest.CaptureFixture[str]) -> None:
     def fail(arguments) -> Reply:
         """probe"""
         raise error
@@ -196,16 +199,19 @@ def test_a_plain_table_is_aligned() -> None:
 def run_outcome(run_dir: Path, outcome: str) -> RunOutcome:
     """A finished run with one verdict."""
     cost = StageCost(seconds=61.5, peak_memory_bytes=2_000_000_000)
-    provenance = Provenance(created="2026-01-01T00:00:00+00:00", sana_bench="0", commit="", dirty=False, python="3", platform="p",
-                            device="cpu", packages={}, digests={})
-    verdict = Verdict(metric="hand_rate", suite="humans_tiny", outcome="regressed" if outcome == "regressed" else "unchanged",
-                      baseline=0.9, candidate=0.456789, difference=-0.443211, ci_low=-0.6, ci_high=None, budget=0.1, num_pairs=8,
-                      smallest_detectable_effect=0.2, num_prompts_needed=None, unit="share", higher_is_better=True, reason="r")
-    report = RegressionReport(outcome=outcome, headline="hands got lost", verdicts=(verdict,), worst_samples=(), baseline_name="tiny",
-                              baseline_digest="b", candidate_digest="c", baseline_provenance=provenance,
-                              candidate_provenance=provenance, confidence=0.95, num_resamples=2000, seed=0)
-    result = BenchmarkResult(digest="c", name="tiny", config={}, suite="humans_tiny", suite_version=1, suite_digest="d", sampling={},
-                             samples=(), results=(), provenance=provenance, stages={"train": cost})
+    provenance = Provenance(created="2026-01-01T00:00:00+00:00", sana_bench="0", commit="", dirty=False, python="3",
+                            platform="p", device="cpu", packages={}, digests={})
+    verdict = Verdict(
+        metric="hand_rate", suite="humans_tiny", outcome={"passed": "unchanged"}.get(outcome, outcome), baseline=0.9,
+        candidate=0.456789, difference=-0.443211, ci_low=-0.6, ci_high=None, budget=0.1, num_pairs=8,
+        smallest_detectable_effect=0.2, num_prompts_needed=None, unit="share", higher_is_better=True, reason="r")
+    report = RegressionReport(
+        outcome=outcome, headline="hands got lost", verdicts=(verdict,), worst_samples=(), baseline_name="tiny",
+        baseline_digest="b", candidate_digest="c", baseline_provenance=provenance, candidate_provenance=provenance,
+        confidence=0.95, num_resamples=2000, seed=0)
+    result = BenchmarkResult(
+        digest="c", name="tiny", config={}, suite="humans_tiny", suite_version=1, suite_digest="d", sampling={}, samples=(),
+        results=(), provenance=provenance, stages={"train": cost})
     run_dir.mkdir()
     (run_dir / "result.json").write_text(result.model_dump_json())
     return RunOutcome(outcome, run_dir, report, {"train": StageReport(61.5, 2_000_000_000, True)})
@@ -213,8 +219,9 @@ def run_outcome(run_dir: Path, outcome: str) -> RunOutcome:
 
 @pytest.mark.parametrize(("name", "function"), [("train-and-eval", "train_and_eval"), ("compare", "compare_stage")])
 @pytest.mark.parametrize(("outcome", "code"), [("passed", 0), ("regressed", 1)])
-def test_a_verdict_is_an_exit_code_and_a_document(name: str, function: str, outcome: str, code: int, tmp_path: Path,
-                                                  monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_verdict_is_an_exit_code_and_a_document(
+        name: str, function: str, outcome: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str]) -> None:
     made = run_outcome(tmp_path / "run", outcome)
     monkeypatch.setattr(f"sana_bench.pipeline.{function}", lambda config: made)
     assert main([name, "--json"]) == code

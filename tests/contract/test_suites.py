@@ -12,6 +12,7 @@ from sana_bench.prompts import PromptSuite, load_suite, shipped_suites
 SUITES = list(shipped_suites())
 TINY_CLAUSES = {"plain white shirt", "plain grey background", "white t-shirt and shorts", "standing straight", "front view",
                 "hands loose on the sides", *(f"{emotion} expression" for emotion in EMOTIONS)}
+AGE = re.compile(r"\baged \d|year-old|years old|\b(elderly|toddler|teenager)\b|in (his|her|their) (twen|thir|for|fif|six)")
 FRAMINGS = ("studio portrait", "studio headshot", "casual selfie", "full-body studio photo", "casual full-body photo")
 
 
@@ -54,7 +55,7 @@ def test_a_prompt_that_says_man_or_woman_states_gender(suite: PromptSuite) -> No
 
 def test_a_prompt_with_an_age_states_it(suite: PromptSuite) -> None:
     for prompt in suite.prompt:
-        if re.search(r"\baged \d|year-old|years old|\belderly|\btoddler|\bteenager|in (his|her|their) (twen|thir|for|fif|six|seven)", prompt.text):
+        if AGE.search(prompt.text):
             assert "age" in prompt.states, prompt.id
 
 
@@ -64,7 +65,7 @@ def test_a_full_body_has_no_more_hands_than_people_can_have(suite: PromptSuite) 
 
 
 def test_tiny_suite_speaks_the_language_tiny_sana_learnt() -> None:
-    """Half of it open, and every framing there; studio clauses are those of the captions, so nothing is asked that was never seen."""
+    """Half of it open, and every framing there. Studio clauses are those of the captions: nothing unseen is asked for."""
     suite = load_suite("humans_tiny")
     assert len(suite.prompt) == 24 and sum(not prompt.states for prompt in suite.prompt) == 12
     for prompt in suite.prompt:
@@ -73,7 +74,8 @@ def test_tiny_suite_speaks_the_language_tiny_sana_learnt() -> None:
         assert framing in FRAMINGS, prompt.id
         assert subject == "a person" if not prompt.states else re.match(r"a (wo)?man\b", subject), prompt.id
         assert "studio" not in framing or set(clauses) <= TINY_CLAUSES, prompt.id
-        assert prompt.expects.full_body == ("full-body" in framing) and prompt.expects.hands == 2 * prompt.expects.full_body, prompt.id
+        assert prompt.expects.full_body == ("full-body" in framing), prompt.id
+        assert prompt.expects.hands == 2 * prompt.expects.full_body, prompt.id
     assert {prompt.text.partition(" of ")[0] for prompt in suite.prompt} == set(FRAMINGS)
 
 

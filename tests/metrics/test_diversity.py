@@ -60,7 +60,8 @@ def test_gender_bounds(feminine: float, label: str | None) -> None:
     assert found == (label or Unscored("undetermined presentation"))
 
 
-@pytest.mark.parametrize(("age", "label"), [(5, "under_30"), (29.9, "under_30"), (30, "30_to_50"), (50, "30_to_50"), (50.1, "over_50")])
+@pytest.mark.parametrize(("age", "label"), [
+    (5, "under_30"), (29.9, "under_30"), (30, "30_to_50"), (50, "30_to_50"), (50.1, "over_50")])
 def test_age_bounds(age: float, label: str) -> None:
     assert age_class(sample_of(person(age=age)).features, 0) == label
 
@@ -78,7 +79,8 @@ def test_the_biggest_face_counts() -> None:
         assert metric.statistics([sample_of(*people)])["labels"].tolist() == [0]
 
 
-@pytest.mark.parametrize(("metric", "attribute"), [(GenderDiversity, "gender"), (AgeDiversity, "age"), (SkinToneDiversity, "skin_tone")])
+@pytest.mark.parametrize(("metric", "attribute"), [
+    (GenderDiversity, "gender"), (AgeDiversity, "age"), (SkinToneDiversity, "skin_tone")])
 def test_which_images_count(metric: type, attribute: Attribute) -> None:
     open_metric = metric(MetricContext(reference=[], target=TARGET))
     assert open_metric.usable(sample_of(person())) is None
@@ -86,7 +88,8 @@ def test_which_images_count(metric: type, attribute: Attribute) -> None:
     assert open_metric.usable(sample_of(person(), states=(attribute,))) == Unscored("prompt states the attribute")
     others = tuple(name for name in ("gender", "age", "skin_tone") if name != attribute)
     assert open_metric.usable(sample_of(person(), states=others)) is None
-    assert metric(MetricContext(reference=[], target=Target())).usable(sample_of(person())) == Unscored("suite declares no target")
+    aimless = metric(MetricContext(reference=[], target=Target()))
+    assert aimless.usable(sample_of(person())) == Unscored("suite declares no target")
 
 
 def test_undetermined_images_do_not_count() -> None:

@@ -14,9 +14,9 @@ from sana_bench.prompts import Expects, Prompt, Target
 
 # Medians over photographs of faces looking at the camera: x, y, depth in hundredths of the width between the cheeks.
 POINTS = {0: (0, 21, -11), 1: (0, 7, -25), 2: (0, 11, -12), 10: (0, -62, -12), 33: (-33, -24, 5), 61: (-20, 26, 5),
-          105: (-32, -40, -7), 129: (-15, 4, -4), 133: (-13, -22, 1), 152: (0, 60, 10), 159: (-24, -27, -1), 168: (0, -25, -12),
-          172: (-40, 34, 37), 234: (-50, -12, 46), 263: (33, -24, 5), 291: (20, 26, 5), 334: (32, -40, -7), 358: (15, 4, -4),
-          362: (13, -22, 1), 386: (24, -27, -1), 397: (40, 34, 37), 454: (50, -12, 46)}
+          105: (-32, -40, -7), 129: (-15, 4, -4), 133: (-13, -22, 1), 152: (0, 60, 10), 159: (-24, -27, -1),
+          168: (0, -25, -12), 172: (-40, 34, 37), 234: (-50, -12, 46), 263: (33, -24, 5), 291: (20, 26, 5),
+          334: (32, -40, -7), 358: (15, 4, -4), 362: (13, -22, 1), 386: (24, -27, -1), 397: (40, 34, 37), 454: (50, -12, 46)}
 
 
 def faces_of(num_faces: int, seed: int, spread: float = 2.0) -> np.ndarray:
@@ -98,8 +98,9 @@ def jittered(faces: np.ndarray, share: float) -> np.ndarray:
     return faces + share * 400 * np.random.default_rng(4).normal(size=faces.shape) * (1, 1, 0)
 
 
-@pytest.mark.parametrize("damage", [moved([33, 133, 159], (0, 1, 0)), moved([61, 291, 0], (1, 0, 0)), moved([1, 2, 129, 358], (1, 0, 0)),
-                                    moved([152, 172, 397], (0, 1.5, 0)), half_stretched, jittered],
+@pytest.mark.parametrize("damage", [moved([33, 133, 159], (0, 1, 0)), moved([61, 291, 0], (1, 0, 0)),
+                                    moved([1, 2, 129, 358], (1, 0, 0)), moved([152, 172, 397], (0, 1.5, 0)),
+                                    half_stretched, jittered],
                          ids=["eye dropped", "mouth aside", "nose aside", "jaw long", "half stretched", "jitter"])
 def test_falls_with_damage(plausibility: FacePlausibility, damage: Callable[[np.ndarray, float], np.ndarray]) -> None:
     """Up to 12 % of the width between the cheeks."""
@@ -131,7 +132,8 @@ def test_too_few_reference_faces_are_refused() -> None:
         fitted(np.concatenate([faces_of(19, 11), turned(faces_of(10, 12), yaw=60)]))
 
 
-@pytest.mark.parametrize(("found", "expected", "value"), [(0, 1, 0), (1, 1, 1), (2, 1, 0.5), (1, 2, 0.5), (2, 2, 1), (3, 2, 2 / 3)])
+@pytest.mark.parametrize(("found", "expected", "value"), [
+    (0, 1, 0), (1, 1, 1), (2, 1, 0.5), (1, 2, 0.5), (2, 2, 1), (3, 2, 2 / 3)])
 def test_rate_punishes_missing_and_extra_faces(found: int, expected: int, value: float) -> None:
     metric = FaceRate(MetricContext(reference=[], target=Target()))
     assert metric.score(sample_of(faces_of(found, 13), expected)) == value

@@ -17,7 +17,7 @@ DIRECTIONS = np.radians([140, 100, 90, 82, 72])
 
 
 def hand_of(rng: np.random.Generator, spread: float = 0.1) -> np.ndarray:
-    """A right hand of (21, 2) pixels whose bones differ from the usual by `spread` in the logarithm, turned and sized at random."""
+    """A right hand of (21, 2) pixels, turned and sized at random; its bones differ from the usual by `spread` (log)."""
     points = [np.zeros(2)]
     for knuckle, lengths, direction in zip(KNUCKLES, LENGTHS, DIRECTIONS, strict=True):
         steps = np.array([np.cos(direction), np.sin(direction)]) * (lengths * np.exp(spread * rng.normal(size=3)))[:, None]
@@ -34,7 +34,8 @@ def hands_of(num_hands: int, seed: int) -> np.ndarray:
 
 def sample_of(hands: np.ndarray, expected: int = 2) -> ScoredSample:
     prompt = Prompt(id="a", text="a man waves", expects=Expects(hands=expected))
-    return ScoredSample(sample_id="a_0", prompt=prompt, features={"hands": {"keypoints": hands.astype(np.float32).reshape(-1, 21, 2)}})
+    keypoints = hands.astype(np.float32).reshape(-1, 21, 2)
+    return ScoredSample(sample_id="a_0", prompt=prompt, features={"hands": {"keypoints": keypoints}})
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +86,11 @@ def test_grows_with_jitter(deviation: HandShapeDeviation) -> None:
 @pytest.mark.parametrize("finger", range(5))
 def test_grows_as_one_finger_is_stretched(deviation: HandShapeDeviation, finger: int) -> None:
     hands = hands_of(60, 7)
-    first = 4 * finger + 1
+    knuckle, points = hands[:, [4 * finger + 1]], slice(4 * finger + 1, 4 * finger + 5)
 
     def stretched(factor: float) -> np.ndarray:
         changed = hands.copy()
-        changed[:, first:first + 4] = hands[:, first:first + 1] + factor * (hands[:, first:first + 4] - hands[:, first:first + 1])
+        changed[:, points] = knuckle + factor * (hands[:, points] - knuckle)
         return changed
 
     for factors in ((1, 1.3, 1.7), (1, 0.7, 0.45)):

@@ -37,7 +37,8 @@ def test_equals_torchmetrics_on_sets_of_one_size() -> None:
 def test_subsets_equal_the_sums_written_out(indices: np.ndarray) -> None:
     generated, real = features_of(12, 2, 0.3), features_of(9, 3)
     statistics = kernel_statistics(generated, real)
-    assert kernel_distance_of_subset(statistics, indices) == pytest.approx(pairwise_distance(generated, real, indices), rel=1e-9)
+    expected = pairwise_distance(generated, real, indices)
+    assert kernel_distance_of_subset(statistics, indices) == pytest.approx(expected, rel=1e-9)
 
 
 def test_no_bias_at_small_sizes() -> None:

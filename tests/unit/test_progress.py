@@ -25,7 +25,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (9.6, "0:10"), (59.5, "1:00"), (75, "1:15"), (3599.4, "59:59"), (3700, "1:01:40")])
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0, "0:00"), (9.6, "0:10"), (59.5, "1:00"), (75, "1:15"), (3599.4, "59:59"), (3700, "1:01:40")])
 def test_seconds_read_as_a_clock(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
 
@@ -53,7 +54,8 @@ def test_plain_lines_are_few_and_the_last_one_always_comes(clock: Clock, capsys:
     assert lines[-1] == "draw: 100/100, 1:40 gone, 0:00 left"
 
 
-def test_a_terminal_gets_a_bar_with_the_same_counts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_gets_a_bar_with_the_same_counts(monkeypatch: pytest.MonkeyPatch,
+                                                    capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     with progress("draw", total=3, done=1) as counter:

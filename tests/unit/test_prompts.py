@@ -1,4 +1,4 @@
-"""Prompt suites: every mistake in a file is named, and a sample's seed depends on what it should depend on and on nothing else."""
+"""Prompt suites: every mistake in a file is named, and a sample's seed depends on what it should and on nothing else."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def test_ids_that_could_not_be_file_names_are_refused(suite_file, name: str) -> 
 
 
 def test_all_problems_are_reported_at_once(suite_file) -> None:
-    text = 'name = "Mine"\nversion = 0\nsource = "s"\nlicense = "l"\ntags = 3\n' + ONE + 'hats = 3\n[[prompt]]\nid = "b"\ntext = ""\n'
+    text = ('name = "Mine"\nversion = 0\nsource = "s"\nlicense = "l"\ntags = 3\n'
+            + ONE + 'hats = 3\n[[prompt]]\nid = "b"\ntext = ""\n')
     message = message_of(suite_file(text + '[[prompt]]\nid = "c"\ntext = "a person"\n'))
     for place in ("name: ", "version: ", "description: ", "tags: ", "prompt.0.hats: ", "prompt.1.text: "):
         assert f"  {place}" in message
@@ -93,7 +94,8 @@ def test_unknown_suite_names_the_nearest() -> None:
 def test_digest_changes_with_every_word_and_not_with_the_file_it_came_from(suite_file) -> None:
     digest = load_suite(suite_file(HEADER + ONE)).digest
     assert load_suite(suite_file("# a comment\n" + HEADER + ONE)).digest == digest
-    for changed in (ONE.replace("waving", "waving."), ONE + 'tags = ["hands"]\n', ONE + "expects = { hands = 1 }\n", ONE + ONE.replace("one", "b")):
+    for changed in (ONE.replace("waving", "waving."), ONE + 'tags = ["hands"]\n', ONE + "expects = { hands = 1 }\n",
+                    ONE + ONE.replace("one", "b")):
         assert load_suite(suite_file(HEADER + changed)).digest != digest
 
 

@@ -16,7 +16,8 @@ def colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """A registry over a package on disk with one file an entry."""
     package = tmp_path / "palette_package"
     package.mkdir()
-    (package / "__init__.py").write_text("from sana_bench.registry import Registry\nCOLOURS = Registry('colour', 'palette_package')\n")
+    (package / "__init__.py").write_text(
+        "from sana_bench.registry import Registry\nCOLOURS = Registry('colour', 'palette_package')\n")
     for name, value in (("scarlet", 1), ("indigo", 2)):
         (package / f"{name}.py").write_text(f"from palette_package import COLOURS\nCOLOURS.register('{name}', {value})\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -32,7 +33,8 @@ def test_entries_are_found_by_their_files(colours: Registry) -> None:
 
 
 def test_a_new_file_is_a_new_entry(colours: Registry, tmp_path: Path) -> None:
-    (tmp_path / "palette_package" / "ochre.py").write_text("from palette_package import COLOURS\nCOLOURS.register('ochre', 3)\n")
+    (tmp_path / "palette_package" / "ochre.py").write_text(
+        "from palette_package import COLOURS\nCOLOURS.register('ochre', 3)\n")
     assert colours.get("ochre") == 3
 
 

@@ -76,7 +76,8 @@ def test_a_killed_write_leaves_no_file_under_the_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "part"), [
-    ("", "not a valid Note"), ("{", "not a valid Note"), ('{"text": "x", "number": "many"}', "number"), ("[]", "not a valid Note"),
+    ("", "not a valid Note"), ("{", "not a valid Note"), ("[]", "not a valid Note"),
+    ('{"text": "x", "number": "many"}', "number"),
 ])
 def test_a_damaged_record_is_an_error_that_says_how_to_go_on(tmp_path: Path, text: str, part: str) -> None:
     store = Store(tmp_path)
@@ -105,6 +106,12 @@ def test_a_store_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "store")
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no file system here that refuses even root")
+def test_a_store_where_nobody_may_write_is_refused() -> None:
+    with pytest.raises(StoreError, match="run.store"):
+        Store("/proc/sana-bench/store")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_unwritable_store_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
@@ -119,7 +126,8 @@ def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_digest_ignores_order_of_keys_and_nothing_else() -> None:
     assert digest_of({"a": 1, "b": [2, 3]}) == digest_of({"b": [2, 3], "a": 1})
-    others = [{"a": 1, "b": [3, 2]}, {"a": 1, "b": [2, 3], "c": None}, {"a": "1", "b": [2, 3]}, {"a": 1.5, "b": [2, 3]}, [], None, ""]
+    others = [{"a": 1, "b": [3, 2]}, {"a": 1, "b": [2, 3], "c": None}, {"a": "1", "b": [2, 3]}, {"a": 1.5, "b": [2, 3]},
+              [], None, ""]
     assert len({digest_of(value) for value in others}) == len(others)
     assert digest_of({"a": 1, "b": [2, 3]}) not in {digest_of(value) for value in others}
 

@@ -5,7 +5,7 @@ const byId = (id) => document.getElementById(id);
 const viewer = byId("viewer"), help = byId("help"), stage = byId("stage"), mix = byId("mix");
 const cards = [...document.querySelectorAll(".card")];
 const MODES = ["side", "slider", "onion", "flip"];
-const state = { id: null, mode: "side", front: "candidate" };
+const state = { id: null, mode: "side", front: "candidate", zoomed: false };
 
 document.documentElement.classList.add("js");
 
@@ -70,7 +70,7 @@ function show(id) {
   stage.replaceChildren(...[...source.querySelectorAll(".shot")].map((shot) => shot.cloneNode(true)));
   byId("viewer-title").textContent = source.querySelector("h3, .text").textContent;
   byId("viewer-id").textContent = id;
-  byId("viewer-note").textContent = worst ? "" : "Preview of 320 px; the 1024 px picture is in views/ beside this report.";
+  byId("viewer-note").textContent = worst ? "" : "A small preview: the whole picture is in views/ beside this report.";
   byId("viewer-scores").replaceChildren(source.querySelector(".scores").cloneNode(true));
   draw();
   return true;
@@ -80,6 +80,8 @@ function draw() {
   const single = stage.children.length < 2;
   stage.dataset.mode = single ? "side" : state.mode;
   stage.dataset.front = state.front;
+  stage.dataset.zoom = state.zoomed ? "on" : "off";
+  byId("zoom").setAttribute("aria-pressed", String(state.zoomed));
   stage.style.setProperty("--mix", mix.value);
   viewer.dataset.mode = stage.dataset.mode;
   for (const button of viewer.querySelectorAll("[data-mode]")) {
@@ -96,7 +98,9 @@ function open(id) {
   if (!show(id)) return;
   if (!viewer.open) viewer.showModal();
   stage.focus();
-  if (location.hash !== hashOf()) history.pushState(null, "", hashOf());
+  // A followed link is an entry of the history already; a second one would make "back" do nothing.
+  const followed = new URLSearchParams(location.hash.slice(1)).get("pair") === id;
+  history[followed ? "replaceState" : "pushState"](null, "", hashOf());
 }
 
 function step(by) {
@@ -113,6 +117,19 @@ function flip() {
   state.mode = "flip";
   state.front = state.front === "candidate" ? "baseline" : "candidate";
   draw();
+}
+
+function zoom() {
+  state.zoomed = !state.zoomed;
+  draw();
+}
+
+function lookAt(event) {
+  const frame = event.target.closest(".frame");
+  if (!frame) return;
+  const box = frame.getBoundingClientRect();
+  stage.style.setProperty("--x", `${(100 * (event.clientX - box.left)) / box.width}%`);
+  stage.style.setProperty("--y", `${(100 * (event.clientY - box.top)) / box.height}%`);
 }
 
 function setKeypoints(on) {
@@ -148,6 +165,7 @@ function actionOf(event) {
   if (!viewer.open) return key === "/" ? () => byId("filter-text").focus() : null;
   if (key === "ArrowRight") return () => step(1);
   if (key === "ArrowLeft") return () => step(-1);
+  if (key === "z") return zoom;
   if (key === " " && event.target.tagName !== "BUTTON") return flip;
   if ("1234".includes(key)) return () => setMode(MODES[Number(key) - 1]);
   return null;
@@ -176,11 +194,15 @@ for (const button of viewer.querySelectorAll("button[data-mode]")) {
   });
 }
 mix.addEventListener("input", draw);
-stage.addEventListener("click", () => { if (state.mode === "flip") flip(); });
+stage.addEventListener("click", (event) => { lookAt(event); zoom(); });
+stage.addEventListener("mousemove", lookAt);
+byId("zoom").addEventListener("click", zoom);
 byId("previous").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
 byId("close").addEventListener("click", () => viewer.close());
-viewer.addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
+viewer.addEventListener("close", () => {
+  if (location.hash.startsWith("#pair=")) history.replaceState(null, "", location.pathname + location.search);
+});
 byId("keypoints").addEventListener("change", (event) => setKeypoints(event.target.checked));
 byId("viewer-keypoints").addEventListener("click", () => setKeypoints(!byId("keypoints").checked));
 byId("open-help").addEventListener("click", () => help.showModal());

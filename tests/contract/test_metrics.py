@@ -1,0 +1,200 @@
+"""What every registered metric promises, on made-up features. A new metric is picked up by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from sana_bench.errors import InsufficientSamplesError
+from sana_bench.features import EXTRACTORS, Features
+from sana_bench.metrics import METRICS, MetricContext, ScoredSample, Unscored
+from sana_bench.prompts import Expects, Prompt, Target
+
+NUM_SAMPLES, NUM_REFERENCE = 24, 40
+TARGET = Target(gender={"feminine": 0.5, "masculine": 0.5}, age={"under_30": 0.3, "30_to_50": 0.4, "over_50": 0.3},
+                skin_tone={"light": 0.4, "medium": 0.3, "dark": 0.3})
+NUM_FEATURES = 1280
+FIXED = np.random.default_rng(0)
+FACE = FIXED.normal(size=(478, 3)) * 100
+FACE[[234, 454]] = [(-200, 0, 180), (200, 0, 180)]
+HAND = FIXED.normal(size=(21, 2)) * 100
+TEXT = FIXED.normal(size=64)
+
+
+def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
+    """Features of one image by extractor. `damage` 0 is like the reference; 1 is worse in everything that is measured."""
+    rng = np.random.default_rng(seed)
+    num_faces, num_hands = (1, 2) if rng.random() >= damage / 2 else (0, 1)
+    faces = FACE + (4 + 12 * damage) * rng.normal(size=(num_faces, 478, 3)) * (1, 1, 0)
+    hands = HAND + (6 + 30 * damage) * rng.normal(size=(num_hands, 21, 2))
+    spread = rng.normal(size=NUM_FEATURES) / np.sqrt(np.arange(1, NUM_FEATURES + 1))
+    image = TEXT + (1 + 4 * damage) * rng.normal(size=64)
+    # Damaged images all show one group.
+    place = (seed % 10) / 10 * (1 - damage)
+    arrays = {
+        "pose": {"keypoints": rng.uniform(0, 2048, size=(1, 33, 3))},
+        "hands": {"keypoints": hands, "score": np.full(num_hands, 0.9), "side": np.arange(num_hands)},
+        "faces": {"keypoints": faces[..., :2], "depth": faces[..., 2], "blendshapes": np.zeros((num_faces, 52))},
+        "attributes": {"feminine": np.full(num_faces, float(place >= 0.5)), "age": np.full(num_faces, 20 + 45 * place)},
+        "skin_tone": {"monk": np.full(num_faces, 1 + round(9 * place)), "lab": np.zeros((num_faces, 3)),
+                      "ita": np.zeros(num_faces), "num_pixels": np.full(num_faces, 500)},
+        "efficientnet_lite0": {"features": spread + damage},
+        "clip_tiny": {"image": image / np.linalg.norm(image), "text": TEXT / np.linalg.norm(TEXT), "truncated": np.zeros(1)},
+    }
+    return {extractor: {name: array.astype(np.float32) for name, array in parts.items()}
+            for extractor, parts in arrays.items()}
+
+
+def samples_of(damage: float) -> list[ScoredSample]:
+    prompt = Prompt(id="a", text="a person waves", expects=Expects(faces=1, hands=2))
+    return [ScoredSample(sample_id=f"a_{index}", prompt=prompt, features=made_up(index, damage))
+            for index in range(NUM_SAMPLES)]
+
+
+CONTEXT = MetricContext(reference=[made_up(1000 + index) for index in range(NUM_REFERENCE)], target=TARGET)
+
+
+def value_of(metric: str, samples: list[ScoredSample]) -> float:
+    """The metric as `score` would report it."""
+    entry = METRICS.get(metric)
+    made = entry.make(CONTEXT)
+    if entry.kind == "sample":
+        return float(np.mean([value for value in map(made.score, samples) if not isinstance(value, Unscored)]))
+    usable = [sample for sample in samples if made.usable(sample) is None]
+    return made.evaluate(made.statistics(usable), np.arange(len(usable)))
+
+
+@pytest.fixture(params=METRICS.names())
+def metric(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def known(metric: str) -> str:
+    """A metric made of an extractor that `made_up` knows."""
+    if METRICS.get(metric).extractor not in made_up(0):
+        pytest.skip(f"no made-up features of {METRICS.get(metric).extractor}; its own tests have them")
+    return metric
+
+
+def names_of(kind: str) -> list[str]:
+    """Metrics of a kind that are made of an extractor that `made_up` knows."""
+    return [name for name in METRICS.names() if METRICS.get(name).kind == kind and METRICS.get(name).extractor in made_up(0)]
+
+
+@pytest.fixture(params=names_of("set"))
+def set_metric(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=names_of("sample"))
+def sample_metric(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_says_what_it_is(metric: str) -> None:
+    entry = METRICS.get(metric)
+    assert entry.name == metric
+    assert 40 <= len(entry.explanation) <= 160
+    assert entry.explanation[0].isupper() and entry.explanation.count("`") % 2 == 0
+    assert entry.explanation.endswith(".")
+    assert entry.version >= 1
+    assert entry.unit.strip() == entry.unit != ""
+    assert math.isfinite(entry.budget) and entry.budget > 0
+
+
+def test_its_extractor_is_registered(metric: str) -> None:
+    assert METRICS.get(metric).extractor in EXTRACTORS.names()
+
+
+def test_a_metric_that_says_it_needs_no_reference_needs_none(known: str) -> None:
+    entry = METRICS.get(known)
+    context = MetricContext(reference=[], target=TARGET)
+    if entry.needs_reference:
+        with pytest.raises(InsufficientSamplesError):
+            entry.make(context)
+    else:
+        entry.make(context)
+
+
+def test_worse_images_score_worse(known: str) -> None:
+    """The classic error of the field is a wrong sign."""
+    good, middle, bad = (value_of(known, samples_of(damage)) for damage in (0, 0.3, 1))
+    sign = 1 if METRICS.get(known).higher_is_better else -1
+    assert sign * good > sign * middle > sign * bad
+
+
+def test_values_are_finite_and_repeatable(known: str) -> None:
+    first, second = value_of(known, samples_of(0)), value_of(known, samples_of(0))
+    assert math.isfinite(first) and first == second
+
+
+def test_features_are_left_alone(known: str) -> None:
+    samples = samples_of(0.5)
+    value_of(known, samples)
+    for index, sample in enumerate(samples):
+        assert same_arrays(sample.features, made_up(index, 0.5))
+
+
+def same_arrays(one: Mapping[str, Features], other: Mapping[str, Features]) -> bool:
+    return all(np.array_equal(one[extractor][name], array)
+               for extractor, parts in other.items() for name, array in parts.items())
+
+
+def test_an_image_does_not_depend_on_its_neighbours(sample_metric: str) -> None:
+    entry = METRICS.get(sample_metric)
+    samples = samples_of(0.3)
+    forward, backward = entry.make(CONTEXT), entry.make(CONTEXT)
+    assert [forward.score(sample) for sample in samples] == [backward.score(sample) for sample in samples[::-1]][::-1]
+
+
+def test_every_missing_value_has_a_reason(known: str) -> None:
+    """An image with nobody in it gets a number that means so, or a reason; never an error."""
+    made = METRICS.get(known).make(CONTEXT)
+    features = made_up(0)
+    empty = {extractor: {name: array[:0] for name, array in features[extractor].items()}
+             for extractor in ("pose", "hands", "faces", "attributes", "skin_tone")}
+    sample = ScoredSample(sample_id="a_0", prompt=Prompt(id="a", text="a person"), features=features | empty)
+    result = made.score(sample) if METRICS.get(known).kind == "sample" else made.usable(sample)
+    if isinstance(result, Unscored):
+        assert result.reason and not result.reason.endswith(".")
+
+
+def set_statistics(name: str, samples: list[ScoredSample]) -> tuple[dict[str, np.ndarray], int]:
+    made = METRICS.get(name).make(CONTEXT)
+    usable = [sample for sample in samples if made.usable(sample) is None]
+    return made.statistics(usable), len(usable)
+
+
+def test_a_subset_is_scored_as_if_it_were_alone(set_metric: str) -> None:
+    """What leave-one-out intervals rely on, and that the order of the images does not matter."""
+    made = METRICS.get(set_metric).make(CONTEXT)
+    usable = [sample for sample in samples_of(0.2) if made.usable(sample) is None]
+    whole, alone = made.statistics(usable), made.statistics(usable[:12])
+    chosen = np.random.default_rng(1).permutation(len(usable))[:12]
+    assert made.evaluate(whole, np.arange(12)) == pytest.approx(made.evaluate(alone, np.arange(12)), rel=1e-6)
+    assert made.evaluate(whole, chosen) == pytest.approx(made.evaluate(whole, np.sort(chosen)), rel=1e-6)
+
+
+def test_statistics_come_back_from_safetensors(set_metric: str) -> None:
+    from safetensors.numpy import load, save
+
+    statistics, num_usable = set_statistics(set_metric, samples_of(0.2))
+    evaluate = METRICS.get(set_metric).make(CONTEXT).evaluate
+    again = load(save({name: np.ascontiguousarray(array) for name, array in statistics.items()}))
+    assert evaluate(again, np.arange(num_usable)) == evaluate(statistics, np.arange(num_usable))
+
+
+def test_statistics_hold_no_features(set_metric: str) -> None:
+    """A baseline carries statistics, and embeddings of people are not stored in it."""
+    statistics, _ = set_statistics(set_metric, samples_of(0))
+    assert all(NUM_FEATURES not in array.shape for array in statistics.values())
+
+
+def test_no_image_at_all_is_too_few(set_metric: str) -> None:
+    statistics, _ = set_statistics(set_metric, [])
+    with pytest.raises(InsufficientSamplesError):
+        METRICS.get(set_metric).make(CONTEXT).evaluate(statistics, np.arange(0))

@@ -1,0 +1,122 @@
+"""The main job on a micro Sana, through the command line: every stage, every reuse, every exit code.
+
+Run: pytest tests/end_to_end -q
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sana_bench.config import load_config
+from sana_bench.pipeline import train_and_eval
+from tests.micro import run, write_run
+
+STAGES = ["train", "generate", "score", "compare", "report"]
+
+
+@pytest.fixture(scope="module")
+def accepted(micro, tmp_path_factory):
+    """A recipe whose base model was run and accepted as baseline: (recipe, JSON of the first run)."""
+    recipe = write_run(tmp_path_factory.mktemp("job"), **micro)
+    first = run("train-and-eval", "--config", recipe, "--json", "--set", "train.trainer=none")
+    document = json.loads(first.stdout)
+    assert first.returncode == 1, "a run without a baseline must not be green"
+    baselines = recipe.parent / "baselines"
+    done = run("accept", document["run_dir"], "--reason", "first look", "--as", "micro", "--set", f"run.baselines={baselines}")
+    assert done.returncode == 0, done.stderr
+    assert (baselines / "micro" / "acceptance.json").exists()
+    return recipe, document
+
+
+def reused(config_path: Path, *overrides: str) -> list[str]:
+    outcome = train_and_eval(load_config(str(config_path), overrides))
+    assert list(outcome.stages) == STAGES
+    return [name for name in STAGES if outcome.stages[name].reused]
+
+
+def test_a_run_without_a_baseline_is_missing_everywhere(accepted):
+    document = accepted[1]
+    assert document["outcome"] == "regressed" and {verdict["outcome"] for verdict in document["verdicts"]} == {"missing"}
+    run_dir = Path(document["run_dir"])
+    for name in ("result.json", "scores.parquet", "statistics.safetensors", "keypoints.json", "regression.json", "report.html", "report.md"):
+        assert (run_dir / name).stat().st_size > 0, name
+    for name in STAGES:
+        stage = document["stages"][name]
+        assert stage["seconds"] >= 0 and stage["peak_memory_bytes"] > 1e7 and stage["reused"] is False
+
+
+def test_a_trained_variant_is_compared_and_a_second_run_redoes_nothing(accepted):
+    recipe, _ = accepted
+    first = run("train-and-eval", "--config", recipe, "--json")
+    document = json.loads(first.stdout)
+    assert first.returncode == {"passed": 0, "regressed": 1}[document["outcome"]], first.stderr
+    verdicts = {verdict["metric"]: verdict for verdict in document["verdicts"]}
+    assert set(verdicts) == {"kid_efficientnet_lite0", "clip_score_tiny_clip", "face_rate"}
+    assert verdicts["clip_score_tiny_clip"]["difference"] is not None
+    assert document["stages"]["train"]["reused"] is False
+    again = run("train-and-eval", "--config", recipe, "--json")
+    second = json.loads(again.stdout)
+    assert all(second["stages"][name]["reused"] for name in STAGES)
+    assert (second["verdicts"], second["run_dir"]) == (document["verdicts"], document["run_dir"])
+
+
+def test_a_second_run_imports_no_torch(accepted):
+    import subprocess
+    import sys
+
+    recipe, _ = accepted
+    code = ("import sys; from sana_bench.cli import main; code = main(sys.argv[1:]); "
+            "assert 'torch' not in sys.modules and 'diffusers' not in sys.modules, 'a reused run loaded torch'; sys.exit(code)")
+    run("train-and-eval", "--config", recipe, "--json")
+    again = subprocess.run([sys.executable, "-c", code, "train-and-eval", "--config", str(recipe)], capture_output=True, text=True)
+    assert "loaded torch" not in again.stderr, again.stderr
+    assert again.returncode in (0, 1)
+
+
+def test_only_what_depends_on_a_change_is_made_again(accepted, micro):
+    recipe, _ = accepted
+    reused(recipe)
+    assert reused(recipe) == STAGES
+    assert reused(recipe, 'score.metrics=["face_rate"]') == ["train", "generate"]
+    assert reused(recipe, "compare.num_resamples=500") == ["train", "generate"]
+    assert reused(recipe, "generate.num_inference_steps=1") == ["train"]
+    assert reused(recipe, "train.learning_rate=0.02") == []
+
+
+def test_a_baseline_of_another_suite_is_an_error_and_nothing_is_lost(accepted, micro, tmp_path):
+    recipe, _ = accepted
+    other = write_run(tmp_path, suite_version=2, **micro)
+    before = sorted(path for path in (recipe.parent / "baselines").rglob("*"))
+    result = run("train-and-eval", "--config", other, "--set", f"run.baselines={recipe.parent / 'baselines'}")
+    assert result.returncode == 2 and "suite" in result.stderr and "Traceback" not in result.stderr
+    assert sorted(path for path in (recipe.parent / "baselines").rglob("*")) == before
+    assert list(tmp_path.glob("store/samples/*/record.json")), "the images that were drawn are kept"
+
+
+def test_captions_with_script_are_inert_in_the_report(accepted):
+    page = (Path(accepted[1]["run_dir"]) / "report.html").read_text()
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page
+
+
+def test_an_unwritable_store_is_one_clear_error(accepted, tmp_path):
+    recipe, _ = accepted
+    (tmp_path / "file").write_text("")
+    result = run("train-and-eval", "--config", recipe, "--set", f"run.store={tmp_path / 'file' / 'store'}")
+    assert result.returncode == 2 and "store" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_an_empty_data_folder_is_one_clear_error(accepted, tmp_path):
+    recipe, _ = accepted
+    (tmp_path / "empty").mkdir()
+    result = run("train", "--config", recipe, "--set", f"data.training={tmp_path / 'empty'}")
+    assert result.returncode == 2 and "metadata.jsonl" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_stages_on_their_own_name_the_command_that_comes_first(micro, tmp_path):
+    recipe = write_run(tmp_path, **micro)
+    for command, needed in (("generate", "sana-bench train"), ("score", "sana-bench train"), ("compare", "sana-bench train")):
+        result = run(command, "--config", recipe)
+        assert result.returncode == 2 and needed in result.stderr, (command, result.stderr)

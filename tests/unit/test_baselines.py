@@ -1,0 +1,160 @@
+"""Baselines: found by name or path, changed only by accept, and whole at every moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sana_bench import baselines
+from sana_bench.baselines import accept, find_baseline
+from sana_bench.errors import BaselineError, StoreError
+from sana_bench.records import Acceptance
+from sana_bench.results import load_bundle
+from sana_bench.store import read_record
+from tests.bundles import make_bundle, write_result_folder
+
+
+@pytest.fixture
+def result_folder(tmp_path: Path) -> Path:
+    return write_result_folder(make_bundle({"hand_rate": [1.0, 0.0]}, digest="first"), tmp_path / "run")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "baselines"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_accepted_result_is_found_and_says_who_and_why(result_folder: Path, folder: Path):
+    assert find_baseline("mine", folder) is None
+    accepted = accept(result_folder, "mine", "  the new normal ", folder)
+    assert find_baseline("mine", folder) == accepted == folder / "mine"
+    assert load_bundle(accepted).result == load_bundle(result_folder).result
+    record = read_record(accepted / "acceptance.json", Acceptance)
+    assert (record.reason, record.result_digest) == ("the new normal", "first")
+    assert record.accepted.endswith("+00:00")
+
+
+def test_only_the_result_is_copied_and_it_stays_untouched(result_folder: Path, folder: Path):
+    (result_folder / "report.html").write_text("big")
+    (result_folder / "regression.json").write_text("{}")
+    before = contents(result_folder)
+    accepted = accept(result_folder, "mine", "why", folder)
+    assert contents(result_folder) == before
+    assert set(contents(accepted)) == {"acceptance.json", "keypoints.json", "result.json", "scores.parquet",
+                                       "statistics.safetensors", "views/p00_0.webp", "views/p01_0.webp"}
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
+def test_a_new_baseline_replaces_the_old_one_whole(result_folder: Path, folder: Path, tmp_path: Path):
+    accept(result_folder, "mine", "why", folder)
+    second = write_result_folder(make_bundle({"hand_rate": [1.0, 0.5, 0.5]}, digest="second"), tmp_path / "second")
+    accept(second, "mine", "better hands", folder)
+    assert load_bundle(folder / "mine").result.digest == "second"
+    assert (folder / "mine" / "views" / "p02_0.webp").exists()
+    accept(result_folder, "mine", "back", folder)
+    assert not (folder / "mine" / "views" / "p02_0.webp").exists()
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
+def test_a_baseline_can_be_accepted_again_onto_itself(result_folder: Path, folder: Path):
+    accepted = accept(result_folder, "mine", "why", folder)
+    accept(accepted, "mine", "another reason", folder)
+    assert read_record(accepted / "acceptance.json", Acceptance).reason == "another reason"
+
+
+@pytest.mark.parametrize("reason", ["", "  \n"])
+def test_no_reason_is_refused(result_folder: Path, folder: Path, reason: str):
+    with pytest.raises(BaselineError, match="reason"):
+        accept(result_folder, "mine", reason, folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["", "../mine", "a/b", ".hidden", "Mine", "mine\n"])
+def test_names_that_are_no_plain_names_are_refused(result_folder: Path, folder: Path, name: str):
+    with pytest.raises(BaselineError, match="cannot name a baseline"):
+        accept(result_folder, name, "why", folder)
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_no_result_is_refused_and_the_old_baseline_stays(result_folder: Path, folder: Path, tmp_path: Path):
+    before = contents(accept(result_folder, "mine", "why", folder))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StoreError, match="no result folder"):
+        accept(tmp_path / "empty", "mine", "why", folder)
+    (result_folder / "views" / "p01_0.webp").unlink()
+    with pytest.raises(BaselineError, match="lacks 1 file.*views/p01_0.webp"):
+        accept(result_folder, "mine", "why", folder)
+    assert contents(folder / "mine") == before
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("failing_call", [1, 2, 3])
+def test_a_copy_that_fails_half_way_leaves_the_old_baseline(result_folder: Path, folder: Path, tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch, failing_call: int):
+    before = contents(accept(result_folder, "mine", "why", folder))
+    second = write_result_folder(make_bundle({"hand_rate": [0.5, 0.5]}, digest="second"), tmp_path / "second")
+    calls, copyfile = [], shutil.copyfile
+
+    def full_disk(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == failing_call:
+            raise OSError(28, "No space left on device")
+        copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", full_disk)
+    with pytest.raises(BaselineError, match="No space left on device"):
+        accept(second, "mine", "why", folder)
+    assert contents(folder / "mine") == before
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
+def test_a_swap_that_fails_puts_the_old_baseline_back(result_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    before = contents(accept(result_folder, "mine", "why", folder))
+    calls, rename = [], os.rename
+
+    def fail_second(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_second)
+    with pytest.raises(BaselineError, match="Input/output error"):
+        accept(result_folder, "mine", "again", folder)
+    assert contents(folder / "mine") == before
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
+def test_a_place_that_cannot_be_written_is_one_error(result_folder: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(BaselineError, match="cannot write the baseline"):
+        accept(result_folder, "mine", "why", tmp_path / "file")
+
+
+def test_own_baseline_comes_before_the_shipped_one(result_folder: Path, folder: Path, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch):
+    shipped = tmp_path / "shipped"
+    accept(result_folder, "mine", "shipped with the package", shipped)
+    monkeypatch.setattr(baselines, "shipped_folder", lambda name: shipped)
+    assert find_baseline("mine", folder) == shipped / "mine"
+    accept(result_folder, "mine", "my own", folder)
+    assert find_baseline("mine", folder) == folder / "mine"
+
+
+def test_any_result_folder_is_a_baseline_by_path(result_folder: Path, folder: Path):
+    assert find_baseline(str(result_folder), folder) == result_folder
+    with pytest.raises(BaselineError, match="no result to compare with"):
+        find_baseline(str(result_folder / "nothing"), folder)
+
+
+def test_a_result_that_nobody_accepted_is_no_named_baseline(result_folder: Path, folder: Path):
+    shutil.copytree(result_folder, folder / "mine")
+    with pytest.raises(BaselineError, match="no accepted baseline"):
+        find_baseline("mine", folder)

@@ -1,0 +1,77 @@
+"""The doctor: what is wrong is found, named and given a remedy; what is right is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sana_bench.config import RunConfig, load_config
+from sana_bench.doctor import CHECKS, Check, Diagnosis, Finding, check_packages, examine
+
+
+def finding(name: str, *overrides: str) -> Finding:
+    return CHECKS[name](load_config("tiny", overrides))
+
+
+def test_absent_assets_can_be_pulled_unless_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANA_BENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("SANA_BENCH_OFFLINE")
+    assert finding("assets").state == "note" and "sana-bench assets pull" in finding("assets").remedy
+    monkeypatch.setenv("SANA_BENCH_OFFLINE", "1")
+    assert finding("assets").state == "missing" and "openpeople" in finding("assets").found
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hub_base_needs_a_commit() -> None:
+    unpinned = finding("base model", "model.base=owner/name")
+    assert unpinned.state == "missing" and "model.revision" in unpinned.remedy
+    pinned = finding("base model", "model.base=owner/name", f"model.revision={'0' * 40}")
+    assert pinned.state == "missing" and "not fetched" in pinned.found
+
+
+def test_a_base_folder_must_be_a_pipeline(tmp_path: Path) -> None:
+    assert finding("base model", f"model.base={tmp_path}").state == "missing"
+    (tmp_path / "model_index.json").write_text("{}")
+    assert finding("base model", f"model.base={tmp_path}").state == "ok"
+
+
+def test_a_store_is_looked_at_and_not_made(tmp_path: Path) -> None:
+    assert finding("store", f"run.store={tmp_path / 'a' / 'b'}").state == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_device_index_is_missing_where_torch_has_no_cuda() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    refused = finding("device", "run.device=cuda")
+    assert refused.state == "missing" and "run.device=auto" in refused.remedy
+    assert finding("device", "run.device=cpu").found.startswith("cpu, ")
+
+
+def test_what_other_parts_refuse_is_a_finding_among_others(tmp_path: Path) -> None:
+    config = load_config("tiny", (f"data.training={tmp_path}", "score.suite=human_tiny", "run.device=cpu"))
+    diagnosis = examine(config)
+    states = {check.name: check.state for check in diagnosis.checks}
+    found = {check.name: check.found for check in diagnosis.checks}
+    assert list(states) == list(CHECKS)
+    assert (states["data"], states["suite"], states["python"]) == ("missing", "missing", "ok")
+    assert "metadata.jsonl" in found["data"] and 'Did you mean "humans_tiny"?' in found["suite"]
+    assert not diagnosis.ready and "data" in diagnosis.verdict
+
+
+def test_a_package_of_another_version_or_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["pytest>=1", "pytest<1", "surely-no-such-package>=2", "not-asked-for; extra == 'test'"]
+    monkeypatch.setattr("sana_bench.doctor.requires", lambda name: asked)
+    state, found, remedy = check_packages(RunConfig(name="x"))
+    assert state == "missing"
+    assert found.startswith("pytest<1 (have ") and found.endswith("surely-no-such-package>=2")
+    assert remedy == "pip install 'pytest<1' 'surely-no-such-package>=2'"
+
+
+def test_notes_do_not_keep_a_recipe_from_running() -> None:
+    ok, note, missing = (Check(state, state, "", "") for state in ("ok", "note", "missing"))
+    assert Diagnosis((ok, note)).ready and Diagnosis((ok, note)).verdict == "this recipe can run here"
+    assert not Diagnosis((ok, missing, note)).ready

@@ -1,0 +1,144 @@
+"""Loading bases and adapters: the real pipeline, and a guard for every known trap."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from sana_bench.config import ModelSection, load_config
+from sana_bench.errors import ConfigError, ModelError
+from sana_bench.models import base_digest, base_folder, check_adapter, check_transformer, load_pipeline
+from sana_bench.store import Store
+from sana_bench.train import train
+from tests.micro import build_base, write_run
+
+
+@pytest.fixture(scope="module")
+def trained(micro, tmp_path_factory):
+    """A LoRA trained on the micro base: (config, path of its weights)."""
+    config = load_config(str(write_run(tmp_path_factory.mktemp("trained"), **micro)))
+    store = Store(config.run.store)
+    checkpoint = train(config, store)
+    return config, store.folder("checkpoint", checkpoint.digest) / checkpoint.weights_file
+
+
+def test_each_part_loads_in_the_dtype_of_the_recipe(micro):
+    section = ModelSection(base=str(micro["base"]), transformer_dtype="bfloat16")
+    pipeline = load_pipeline(section, "cpu")
+    assert pipeline.transformer.dtype == torch.bfloat16 and pipeline.vae.dtype == pipeline.text_encoder.dtype == torch.float32
+
+
+def test_base_digest_follows_the_weights(micro, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(micro["base"], copy)
+    assert base_digest(ModelSection(base=str(copy))) == base_digest(ModelSection(base=str(micro["base"])))
+    weights = next((copy / "transformer").glob("*.safetensors"))
+    changed = {name: value + 1 for name, value in load_file(weights).items()}
+    save_file(changed, weights)
+    assert base_digest(ModelSection(base=str(copy))) != base_digest(ModelSection(base=str(micro["base"])))
+
+
+@pytest.mark.parametrize("section, message", [
+    (ModelSection(base="no-such-thing"), "neither tiny-sana"),
+    (ModelSection(base="owner/name"), "must be a commit"),
+    (ModelSection(base="owner/name", revision="main"), "must be a commit"),
+])
+def test_a_base_that_cannot_be_pinned_is_refused(section, message):
+    with pytest.raises(ModelError, match=message):
+        base_folder(section)
+
+
+def test_a_folder_that_is_no_pipeline_is_one_clear_error(tmp_path):
+    with pytest.raises(ModelError, match="model_index.json"):
+        base_digest(ModelSection(base=str(tmp_path)))
+
+
+def test_a_hub_base_offline_is_one_clear_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="cannot fetch"):
+        base_folder(ModelSection(base="owner/name", revision="0" * 40))
+
+
+def test_a_2k_transformer_without_positional_embedding_is_refused():
+    with pytest.raises(ModelError, match="positional embedding"):
+        check_transformer(SimpleNamespace(sample_size=64, interpolation_scale=None))
+    check_transformer(SimpleNamespace(sample_size=64, interpolation_scale=1.0))
+
+
+def test_the_adapter_loads_with_the_library_alone_and_changes_the_prediction(micro, trained):
+    from diffusers import SanaPipeline
+
+    pipeline = SanaPipeline.from_pretrained(micro["base"])
+    arguments = dict(hidden_states=torch.randn(1, 4, 2, 2), encoder_hidden_states=torch.randn(1, 8, 16), timestep=torch.tensor([500.0]))
+    with torch.inference_mode():
+        before = pipeline.transformer(**arguments)[0]
+        pipeline.load_lora_weights(trained[1].parent, weight_name=trained[1].name)
+        after = pipeline.transformer(**arguments)[0]
+    assert (after - before).abs().max() > 1e-4
+
+
+def test_rank_and_alpha_survive_the_file(micro, trained):
+    """lora_alpha is 4 at rank 2; a file without metadata would load with alpha = rank and draw at half strength."""
+    pipeline = load_pipeline(trained[0].model, "cpu")
+    pipeline.load_lora_weights(trained[1].parent, weight_name=trained[1].name)
+    adapter = pipeline.transformer.peft_config["default_0"]
+    assert (adapter.r, adapter.lora_alpha) == (2, 4)
+    assert all(value.dtype == torch.float32 for value in load_file(trained[1]).values())
+
+
+def test_training_lowers_the_loss_on_what_it_sees(micro, trained, tmp_path):
+    config = load_config(str(write_run(tmp_path, steps=60, **micro)))
+    store = Store(config.run.store)
+    losses = train(config, store).summary.losses
+    assert sum(losses[-20:]) < sum(losses[:20])
+
+
+def test_a_lora_of_another_base_is_refused_by_its_header(micro, trained):
+    pipeline = load_pipeline(trained[0].model, "cpu")
+    with pytest.raises(ModelError, match="another base"):
+        check_adapter(pipeline.transformer, trained[1], "0123456789abcdef")
+
+
+def test_a_lora_of_another_base_is_refused_by_its_shapes(trained, tmp_path):
+    wider = load_pipeline(ModelSection(base=str(build_base(tmp_path / "wider", heads=4))), "cpu").transformer
+    with safe_open(trained[1], framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}
+    save_file(weights, tmp_path / "anonymous.safetensors")
+    with pytest.raises(ModelError, match="another base: .* 16 channels, .* 32"):
+        check_adapter(wider, tmp_path / "anonymous.safetensors", "any")
+    renamed = {name.replace("transformer_blocks.0", "transformer_blocks.7"): value for name, value in weights.items()}
+    save_file(renamed, tmp_path / "deeper.safetensors")
+    with pytest.raises(ModelError, match="no layer transformer_blocks.7"):
+        check_adapter(wider, tmp_path / "deeper.safetensors", "any")
+
+
+@pytest.mark.parametrize("content, message", [(b"not safetensors", "not a readable safetensors"), (None, "holds no LoRA weights")])
+def test_a_file_that_is_no_lora_is_refused(micro, tmp_path, content, message):
+    path = tmp_path / "file.safetensors"
+    if content is None:
+        save_file({"weight": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        check_adapter(torch.nn.Linear(1, 1), path, "any")
+
+
+def test_an_external_lora_is_taken_in(micro, trained, tmp_path):
+    recipe = write_run(tmp_path, **micro)
+    config = load_config(str(recipe), ("train.trainer=external", f"train.weights={json.dumps(str(trained[1]))}"))
+    checkpoint = train(config, Store(config.run.store))
+    assert checkpoint.kind == "adapter" and checkpoint.summary is None
+    with pytest.raises(ConfigError, match="train.weights"):
+        train(load_config(str(recipe), ("train.trainer=external",)), Store(config.run.store))
+
+
+def test_target_modules_that_match_nothing_name_the_nearest(micro, tmp_path):
+    config = load_config(str(write_run(tmp_path, **micro)), ('train.target_modules=["to_qq"]',))
+    with pytest.raises(ConfigError, match='Did you mean "to_q"'):
+        train(config, Store(config.run.store))

@@ -1,0 +1,151 @@
+"""The report renders records: everything in them is shown, escaped, and nothing is judged anew."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sana_bench.records import TrainingSummary
+from sana_bench.report import pairs, write_report
+from sana_bench.report.charts import common_reach, interval_bar, loss_curve
+from sana_bench.report.markdown import escape_markdown
+from sana_bench.report.overlays import FACE_CHAINS, HAND_CHAINS, POSE_CHAINS, draw_overlay
+from sana_bench.report.wording import as_toml, number, signed
+from tests.report_fixture import HOSTILE, METRICS, make_run, make_suite
+
+
+class Elements(HTMLParser):
+    """Every start tag of a page with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def render(root: Path, *, num_prompts: int = 6, baseline: bool = True, text=lambda index: f"person {index}", reused=None) -> tuple[str, str]:
+    report, candidate, baseline_folder = make_run(root, make_suite(num_prompts, text), baseline=baseline)
+    page = write_report(root / "run", report, candidate, baseline_folder, reused)
+    return page.read_text(), (root / "run" / "report.md").read_text()
+
+
+def test_every_verdict_stands_in_both_files_in_words_and_symbol(tmp_path):
+    html, markdown = render(tmp_path)
+    for metric, *_, outcome in METRICS:
+        row = re.search(rf'<tr class="\w+" data-metric="{metric}">.*?</tr>', html, re.DOTALL)[0]
+        assert outcome.replace("_", " ") in row and 'class="symbol"' in row
+        line = next(line for line in markdown.splitlines() if line.startswith(f"| {escape_markdown(metric)} "))
+        assert outcome.replace("_", " ") in line
+    assert html.index('id="verdict"') < html.index('id="metrics"') < html.index('id="charts"') < html.index('id="worst"')
+
+
+def test_one_file_without_outside_references(tmp_path):
+    html, _ = render(tmp_path)
+    for tag, attributes in Elements(html).found:
+        assert tag not in {"link", "iframe", "object", "embed", "base"}
+        assert not any(name.startswith("on") or name == "style" for name in attributes), "CSP would block it"
+        for name in ("src", "href", "action", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/webp;base64,"))
+    assert "default-src 'none'" in html
+
+
+def test_hostile_prompt_is_inert_in_both_files(tmp_path):
+    html, markdown = render(tmp_path, text=lambda index: HOSTILE)
+    plain, _ = render(tmp_path / "plain")
+    tags, expected = ([tag for tag, _ in Elements(text).found] for text in (html, plain))
+    assert tags == expected
+    assert "<script>alert" not in html and "<script" not in markdown
+    rows = [line for line in markdown.splitlines() if "alert" in line]
+    assert rows and all(len(re.findall(r"(?<!\\)\|", row)) == 7 for row in rows)
+    assert not re.search(r"(?<!\\)[`\[\]!]|@team", "".join(rows))
+
+
+def test_without_a_baseline_the_candidate_alone_is_shown_and_said_so(tmp_path):
+    html, markdown = render(tmp_path, baseline=False)
+    assert "nothing compared" in html and "candidate alone" in html and "nothing compared" in markdown
+    assert 'data-side="baseline"' not in html and 'id="worst"' not in html and 'data-side="candidate"' in html
+
+
+def test_bounds_are_kept_and_what_is_left_out_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("sana_bench.report.page.MAX_THUMB_PAIRS", 5)
+    html, _ = render(tmp_path, num_prompts=20)
+    assert html.count('<article class="worst"') == pairs.MAX_WORST_PAIRS
+    assert "4 more are listed" in html  # 20 pairs, of which every fifth has no hand: 16 are listed
+    assert html.count('<article class="card"') == 5 and "15 of 20 pairs have no picture" in html
+
+
+def test_large_pictures_stop_at_the_byte_budget(tmp_path, monkeypatch):
+    monkeypatch.setattr(pairs, "MAX_WORST_BYTES", 1)
+    html, _ = render(tmp_path)
+    assert '<article class="worst"' not in html and '<article class="card"' in html
+
+
+def test_missing_side_files_are_said_and_not_guessed(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(4))
+    (candidate / "suite.json").unlink()
+    (candidate / "checkpoint.json").unlink()
+    (baseline / "keypoints.json").unlink()
+    (baseline / "views" / "p0_0.webp").unlink()
+    html = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    for words in ("Prompt texts and tags are not recorded", "No loss curve is recorded", "keypoints not recorded", "no picture in the"):
+        assert words in html
+
+
+def test_a_stage_says_whether_it_was_reused_only_where_that_is_known(tmp_path):
+    html, _ = render(tmp_path, reused={"train": True, "generate": False, "score": False})
+    assert html.count("<td>reused</td>") == 1 and html.count("<td>done</td>") == 2
+    html, _ = render(tmp_path / "unknown")
+    assert "<td>reused</td>" not in html and "<td>done</td>" not in html
+
+
+@pytest.mark.parametrize(("higher_is_better", "difference"), [(True, -0.2), (False, 0.2)])
+def test_a_loss_is_on_the_left_whatever_the_direction(tmp_path, higher_is_better, difference):
+    report, *_ = make_run(tmp_path, make_suite(4))
+    verdict = report.verdicts[0].model_copy(update=dict(
+        higher_is_better=higher_is_better, difference=difference, ci_low=difference - 0.1, ci_high=difference + 0.1, budget=0.1))
+    bar = interval_bar(verdict, reach=4)
+    # A loss of 2 budgets, from 3 to 1, on an axis of 4 budgets.
+    assert (bar.low, bar.point, bar.high, bar.budget) == pytest.approx((-0.75, -0.5, -0.25, -0.25))
+    clipped = interval_bar(verdict, reach=2)
+    assert clipped.low == -1 and clipped.beyond_low and not clipped.beyond_high
+    assert interval_bar(verdict.model_copy(update={"budget": 0.0}), reach=4) is None
+    assert common_reach([verdict]) == pytest.approx(3.3)
+
+
+def test_loss_curve_spans_its_box_and_ends_on_the_running_mean():
+    curve = loss_curve(TrainingSummary(steps=3, losses=(4.0, 2.0, 0.0), num_images=1, data_digest="", trainable_parameters=1))
+    assert curve.raw == "0.00,0.00 50.00,50.00 100.00,100.00"
+    assert curve.final == 0.0
+    assert loss_curve(None) is None
+
+
+def test_overlay_draws_what_is_visible_and_counts_what_was_found():
+    pose = [[index, 0, 1.0 if index in (11, 13) else 0.0] for index in range(33)]
+    overlay = draw_overlay({"width": 64, "height": 64, "pose": pose, "hands": [[[index, index] for index in range(21)]] * 2,
+                            "faces": [[[index, 1] for index in range(478)]]})
+    assert overlay.summary == "1 pose, 2 hands, 1 face"
+    assert next(stroke.path for stroke in overlay.strokes if stroke.kind == "pose") == "M11 0M11 0M11 0L13 0"
+    assert sum(stroke.kind == "joints" for stroke in overlay.strokes) == 2
+    nobody = draw_overlay({"width": 64, "height": 64, "pose": [], "hands": [], "faces": []})
+    assert nobody.strokes == () and nobody.summary == "no person found"
+
+
+def test_chains_use_every_hand_point_and_only_points_that_exist():
+    assert {point for chain in HAND_CHAINS for point in chain} == set(range(21))
+    assert max(point for chain in FACE_CHAINS for point in chain) == 477
+    assert max(point for chain in POSE_CHAINS for point in chain) < 33
+
+
+def test_numbers_and_settings_read_as_they_were():
+    assert [number(value) for value in (None, 0.0, 0.1234, -1.5, 1234.5)] == ["–", "0.000", "0.123", "−1.50", "1,234"]
+    assert (signed(0.5), signed(-0.5)) == ("+0.500", "−0.500")
+    import tomllib
+
+    config = {"name": "a", "train": {"rate": 1e-4, "modules": ["to_q"], "on": True}, "compare": {"budgets": [{"metric": "x", "budget": 1.0}]}}
+    assert tomllib.loads(as_toml(config)) == config

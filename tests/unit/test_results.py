@@ -1,0 +1,140 @@
+"""Results on disk: a round trip keeps everything, and anything damaged or foreign is one clear error."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sana_bench.errors import StoreError
+from sana_bench.results import (RESULT_FILE, SCORES_FILE, STATISTICS_FILE, ResultBundle, SetStatistics, load_bundle,
+                                write_bundle)
+from tests.bundles import make_bundle, write_result_folder
+
+FILES = [RESULT_FILE, SCORES_FILE, STATISTICS_FILE]
+
+
+@pytest.fixture
+def bundle() -> ResultBundle:
+    return make_bundle({"hand_rate": [1.0, None, 0.0, 0.5]}, sets={"age_diversity": [0.1, None, 0.3, 0.4]}, images=2)
+
+
+def write(bundle: ResultBundle, folder: Path) -> None:
+    write_bundle(folder, bundle.result, bundle.scores, bundle.statistics)
+
+
+def test_round_trip_keeps_records_missing_values_and_arrays(bundle: ResultBundle, tmp_path: Path):
+    arrays = {"transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T, "scalar": np.array(2.5),
+              "empty": np.zeros((0, 4)), "labels": np.array([1, 0, 1], dtype=np.int8)}
+    held = SetStatistics(bundle.statistics["age_diversity"].sample_ids, arrays)
+    write_bundle(tmp_path, bundle.result, bundle.scores, {"age_diversity": held})
+    loaded = load_bundle(tmp_path)
+    assert (loaded.result, loaded.scores) == (bundle.result, bundle.scores)
+    assert loaded.scores[1].value is None and loaded.scores[1].reason == "no hand found"
+    assert loaded.statistics["age_diversity"].sample_ids == ("p00_0", "p01_0", "p01_1")
+    for name, array in arrays.items():
+        got = loaded.statistics["age_diversity"].arrays[name]
+        assert got.dtype == array.dtype and got.shape == array.shape and np.array_equal(got, array), name
+
+
+def test_result_without_set_metrics_round_trips(tmp_path: Path):
+    bundle = make_bundle({"hand_rate": [1.0, 0.0]})
+    write(bundle, tmp_path)
+    assert load_bundle(tmp_path).statistics == {}
+
+
+def test_scores_are_a_table_that_other_tools_read(bundle: ResultBundle, tmp_path: Path):
+    import pandas as pd
+
+    write(bundle, tmp_path)
+    table = pd.read_parquet(tmp_path / SCORES_FILE)
+    assert list(table.columns) == ["sample_id", "prompt_id", "sample_index", "metric", "value", "reason"]
+    assert table["prompt_id"].tolist() == ["p00", "p00", "p01", "p01"] and table["sample_index"].tolist() == [0, 1, 0, 1]
+    assert table["value"].isna().tolist() == [False, True, False, False]
+
+
+def test_same_bundle_is_written_as_the_same_bytes(bundle: ResultBundle, tmp_path: Path):
+    for name in ("one", "two"):
+        write(bundle, tmp_path / name)
+    for file in FILES:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+@pytest.mark.parametrize("blocked", [SCORES_FILE, STATISTICS_FILE])
+def test_a_write_that_fails_leaves_no_result(bundle: ResultBundle, tmp_path: Path, blocked: str):
+    (tmp_path / blocked / "in the way").mkdir(parents=True)  # a folder that is not empty cannot be replaced by a file
+    with pytest.raises(StoreError, match=blocked):
+        write(bundle, tmp_path)
+    assert not (tmp_path / RESULT_FILE).exists()
+
+
+def test_foreign_and_absent_folders_are_refused(tmp_path: Path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(StoreError, match="is no result folder"):
+            load_bundle(folder)
+    (tmp_path / RESULT_FILE).write_text('{"some": "thing"}')
+    with pytest.raises(StoreError, match="not a valid BenchmarkResult"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", ["absent", "empty", "truncated", "garbage"])
+def test_every_damaged_file_is_named(bundle: ResultBundle, tmp_path: Path, file: str, damage: str):
+    write(bundle, tmp_path)
+    path = tmp_path / file
+    whole = path.read_bytes()
+    if damage == "absent":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "truncated": whole[:len(whole) // 2], "garbage": b"\x00\xff" * 400}[damage])
+    with pytest.raises(StoreError, match=file):
+        load_bundle(tmp_path)
+
+
+def test_parts_of_two_results_are_not_mixed(bundle: ResultBundle, tmp_path: Path):
+    write(bundle, tmp_path / "one")
+    other = make_bundle({"hand_rate": [1.0, 1.0, None, None]}, images=2)
+    write(other, tmp_path / "two")
+    (tmp_path / "one" / SCORES_FILE).write_bytes((tmp_path / "two" / SCORES_FILE).read_bytes())
+    with pytest.raises(StoreError, match="hand_rate has 2 scores and its result says 3"):
+        load_bundle(tmp_path / "one")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_numbers_that_are_not_finite_are_never_written(bundle: ResultBundle, tmp_path: Path, bad: float):
+    score = bundle.scores[0].model_copy(update={"value": bad})
+    result = bundle.result.model_copy(update={"results": (bundle.result.results[0].model_copy(update={"ci_high": bad}),
+                                                          bundle.result.results[1])})
+    held = {"age_diversity": SetStatistics(bundle.statistics["age_diversity"].sample_ids,
+                                           {"values": np.array([bad, 1.0, 1.0])})}
+    for spoiled in (dataclasses.replace(bundle, scores=(score, *bundle.scores[1:])),
+                    dataclasses.replace(bundle, result=result),
+                    dataclasses.replace(bundle, statistics=held)):
+        with pytest.raises(StoreError, match="nan|inf|not finite"):
+            write(spoiled, tmp_path)
+    assert not (tmp_path / RESULT_FILE).exists()
+
+
+def test_ids_that_are_no_file_names_are_refused(bundle: ResultBundle, tmp_path: Path):
+    samples = (bundle.result.samples[0].model_copy(update={"sample_id": "../../etc/passwd"}), *bundle.result.samples[1:])
+    with pytest.raises(StoreError, match="is no sample id"):
+        write(dataclasses.replace(bundle, result=bundle.result.model_copy(update={"samples": samples})), tmp_path)
+
+
+@pytest.mark.parametrize(("spoil", "message"), [
+    (lambda bundle: dataclasses.replace(bundle, scores=(*bundle.scores, bundle.scores[0])),
+     "hand_rate of p00_0 is named twice"),
+    (lambda bundle: dataclasses.replace(bundle, statistics={}), "age_diversity has a value and no statistics"),
+    (lambda bundle: dataclasses.replace(bundle, scores=(bundle.scores[0].model_copy(update={"sample_id": "p99_0"}),
+                                                        *bundle.scores[1:])), "not among the samples"),
+])
+def test_contradictions_are_named(bundle: ResultBundle, tmp_path: Path, spoil, message: str):
+    with pytest.raises(StoreError, match=message):
+        write(spoil(bundle), tmp_path)
+
+
+def test_a_whole_result_folder_loads_too(bundle: ResultBundle, tmp_path: Path):
+    assert load_bundle(write_result_folder(bundle, tmp_path / "whole")).result == bundle.result
