@@ -37,13 +37,14 @@ def base_folder(model: ModelSection) -> Path:
 def _fetch(model: ModelSection) -> Path:
     import os
 
-    from huggingface_hub import snapshot_download
+    from diffusers import SanaPipeline
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     offline = os.environ.get("SANA_BENCH_OFFLINE") == "1"
     try:
-        return Path(snapshot_download(model.base, revision=model.revision, local_files_only=offline))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        return Path(SanaPipeline.download(model.base, revision=model.revision, variant=model.variant or None,
+                                          local_files_only=offline))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ModelError(f"cannot fetch {model.base} at {model.revision[:12]}: {error}. Check the id, the network, the "
                          f"access token, and SANA_BENCH_OFFLINE") from error
 

@@ -13,7 +13,7 @@ from sana_bench.config import RunConfig
 from sana_bench.errors import SanaBenchError
 from sana_bench.generate import find_sample_set, generate
 from sana_bench.measure import measure
-from sana_bench.prompts import load_suite
+from sana_bench.prompts import PromptSuite, load_suite
 from sana_bench.records import BenchmarkResult, Checkpoint, RegressionReport, SampleSet, StageCost
 from sana_bench.report import write_report
 from sana_bench.results import load_bundle
@@ -59,20 +59,20 @@ def train_stage(config: RunConfig) -> Checkpoint:
 
 
 def generate_stage(config: RunConfig) -> SampleSet:
-    store = Store(config.run.store)
-    return generate(config, _checkpoint(config, store), load_suite(config.score.suite), store)
+    store, suite = Store(config.run.store), load_suite(config.score.suite)
+    return generate(config, _checkpoint(config, store), suite, store)
 
 
 def score_stage(config: RunConfig) -> Path:
     store, suite = Store(config.run.store), load_suite(config.score.suite)
     checkpoint = _checkpoint(config, store)
-    return score(config, checkpoint, _sample_set(config, checkpoint, store), suite, store)
+    return score(config, checkpoint, _sample_set(config, checkpoint, suite, store), suite, store)
 
 
 def compare_stage(config: RunConfig) -> RunOutcome:
     """Compare and report what is scored already."""
     store, suite = Store(config.run.store), load_suite(config.score.suite)
-    sample_set = _sample_set(config, _checkpoint(config, store), store)
+    sample_set = _sample_set(config, _checkpoint(config, store), suite, store)
     folder = find_result(config, sample_set.digest, suite, store)
     if folder is None:
         raise SanaBenchError("these samples are not scored yet with these settings; run `sana-bench score` first")
@@ -111,20 +111,22 @@ def _compare_and_report(config: RunConfig, result_folder: Path, reused: dict[str
 def _make_run_folder(config: RunConfig, run_dir: Path, result: BenchmarkResult, result_folder: Path,
                      baseline_folder: Path | None, name: str) -> tuple[RegressionReport, dict[str, StageCost]]:
     """Everything about a run in one folder: records, views, the baseline it was held against, and the report."""
+    baseline_copy = run_dir / "baseline" if baseline_folder else None
     with measure() as meter:
         baseline = load_bundle(baseline_folder) if baseline_folder else None
         report = compare(load_bundle(result_folder), baseline, config.compare, name)
         stages = {**result.stages, "compare": meter.cost()}
     with measure() as meter:
-        shutil.copytree(result_folder, run_dir, dirs_exist_ok=True)
-        if baseline_folder:
-            shutil.copytree(baseline_folder, run_dir / "baseline", dirs_exist_ok=True)
-        write_record(run_dir / "result.json", result.model_copy(update={"stages": stages}))
-        write_record(run_dir / REPORT_RECORD, report)
-        write_report(run_dir, report, run_dir, run_dir / "baseline" if baseline_folder else None)
+        shutil.copytree(result_folder, run_dir, ignore=shutil.ignore_patterns("result.json"), dirs_exist_ok=True)
+        if baseline_folder and baseline_copy:
+            shutil.copytree(baseline_folder, baseline_copy, dirs_exist_ok=True)
+        own = result.model_copy(update={"name": config.name, "config": config.model_dump(mode="json"), "stages": stages})
+        write_record(run_dir / "result.json", own)
+        write_report(run_dir, report, run_dir, baseline_copy)
         stages["report"] = meter.cost()
-    write_record(run_dir / "result.json", result.model_copy(update={"stages": stages}))
-    write_report(run_dir, report, run_dir, run_dir / "baseline" if baseline_folder else None)
+    write_record(run_dir / "result.json", own.model_copy(update={"stages": stages}))
+    write_report(run_dir, report, run_dir, baseline_copy)  # once more, now that its own cost is known
+    write_record(run_dir / REPORT_RECORD, report)
     return report, stages
 
 
@@ -135,8 +137,8 @@ def _checkpoint(config: RunConfig, store: Store) -> Checkpoint:
     return checkpoint
 
 
-def _sample_set(config: RunConfig, checkpoint: Checkpoint, store: Store) -> SampleSet:
-    sample_set = find_sample_set(config, checkpoint, load_suite(config.score.suite), store)
+def _sample_set(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite, store: Store) -> SampleSet:
+    sample_set = find_sample_set(config, checkpoint, suite, store)
     if sample_set is None:
         raise SanaBenchError("this variant has no images yet; run `sana-bench generate` with the same settings first")
     return sample_set

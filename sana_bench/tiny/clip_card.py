@@ -27,7 +27,8 @@ VIEW_PX = 2048
 
 ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "framing": {"studio portrait of": "studio portrait of a person", "studio headshot of": "studio headshot of a person",
-                "full-body studio photo of": "full-body studio photo of a person", "casual selfie of": "casual selfie of a person",
+                "full-body studio photo of": "full-body studio photo of a person",
+                "casual selfie of": "casual selfie of a person",
                 "casual full-body photo of": "casual full-body photo of a person"},
     "framing_head_or_body": {"portrait of|headshot of|selfie of": "portrait of a person",
                              "full-body": "full-body photo of a person"},
@@ -49,7 +50,8 @@ def measure(model: CustomTextCLIP, tokenizer, manifest: Manifest) -> dict:
         "num_pictures": len(captions),
         "retrieval": {"caption": _retrieval(model, tokenizer, images_ND, captions),
                       "caption_without_person": _retrieval(model, tokenizer, images_ND, plain)},
-        "attributes": {name: _accuracy(model, tokenizer, images_ND, captions, choices) for name, choices in ATTRIBUTES.items()},
+        "attributes": {name: _accuracy(model, tokenizer, images_ND, captions, choices)
+                       for name, choices in ATTRIBUTES.items()},
         "matching": _matching(model, tokenizer, images_ND, captions),
     }
 
@@ -131,10 +133,10 @@ def write_card(folder: Path, tokenizer, reference: Manifest, *, losses: Sequence
     model = load_clip(folder)
     own = sum(value.numel() for name, value in model.named_parameters() if not name.startswith(BACKBONE))
     every = max(1, len(losses) // 100)
+    curve = [round(float(np.mean(losses[at:at + every])), 4) for at in range(0, len(losses), every)]
     card = {"what": "open_clip CustomTextCLIP: frozen EfficientNet-lite0 image tower, own head and text tower",
             "parameters": own, "bytes": (folder / WEIGHTS_FILE).stat().st_size,
-            "training": {"seed": SETTINGS["seed"], "steps": len(losses), **training,
-                         "loss_curve": [round(float(np.mean(losses[at:at + every])), 4) for at in range(0, len(losses), every)]},
+            "training": {"seed": SETTINGS["seed"], "steps": len(losses), **training, "loss_curve": curve},
             "reference_people": measure(model, tokenizer, reference)}
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     return card

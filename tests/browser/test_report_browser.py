@@ -12,6 +12,8 @@ from sana_bench.report import write_report
 from tests.report_fixture import HOSTILE, make_run, make_suite
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE_MS = 120_000
+"""A loaded machine is slow and no failure."""
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH nor in $CHROMIUM (apt-get install chromium)")
 
 
@@ -36,6 +38,7 @@ def report_path(tmp_path_factory) -> Path:
 def page(browser, report_path):
     """The open report; at the end of the test it must have raised no error, shown no dialog and requested nothing."""
     page, troubles = browser.new_page(), []
+    page.set_default_timeout(PATIENCE_MS)
     page.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
@@ -53,6 +56,7 @@ def current(page) -> str:
 def test_verdict_table_and_worst_pairs_stand_without_scripts(browser, report_path):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(report_path.as_uri())
     assert page.locator("#verdict h1").is_visible()
     assert page.locator("table.metrics tbody tr").count() == 7
@@ -154,6 +158,7 @@ def test_every_control_is_reached_by_tab(page):
 @pytest.mark.parametrize("width", [390, 1400])
 def test_nothing_is_wider_than_the_window(browser, report_path, width):
     page = browser.new_page(viewport={"width": width, "height": 900})
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(report_path.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") == width
     page.close()

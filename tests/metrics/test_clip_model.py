@@ -23,6 +23,7 @@ weights = pytest.mark.weights
 MEGABYTE = 1_000_000
 PHOTOGRAPHS = ("studio_portrait", "studio_posture", "amateur_selfie", "amateur_posture")
 CAPTION = "studio portrait of a woman aged 35 to 45 with short curly black hair, plain white shirt, happy expression"
+SELFIE = "casual selfie of a man aged 55 to 65 with grey hair, park"
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,14 @@ def test_the_card_has_the_numbers_that_are_measured_again(tmp_path):
     assert measured["matching"]["own_above_other"] > 0.9
 
 
+@weights
+def test_training_encodes_texts_as_scoring_does(extractor):
+    ids, _ = clip.tokenize(extractor.tokenizer, [CAPTION, SELFIE, ""])
+    with torch.inference_mode():
+        torch.testing.assert_close(clip.encode_short_texts(extractor.model, ids), extractor.model.encode_text(ids))
+        assert extractor.model.text.attn_mask.shape == (64, 64)
+
+
 def test_loss_without_equal_captions_is_the_loss_of_clip():
     from open_clip.loss import ClipLoss
 
@@ -194,7 +203,7 @@ def test_ignored_pairs_do_not_count_and_wrong_order_is_worse():
 
 
 def test_changed_captions_stay_true_of_their_image():
-    captions = [CAPTION, CAPTION.replace("happy expression", "left view"), "casual selfie of a man aged 55 to 65 with grey hair, park"]
+    captions = [CAPTION, CAPTION.replace("happy expression", "left view"), SELFIE]
     for seed in range(50):
         texts, fits_BB, equal_BB = clip_views.draw_captions(captions, torch.Generator().manual_seed(seed))
         assert fits_BB.diagonal().all() and equal_BB.diagonal().all()
@@ -212,12 +221,14 @@ def test_words_that_the_image_does_not_have_do_not_fit():
 
 
 def test_left_and_right_view_become_one():
-    assert clip_views.join_sides("headshot, left view") == clip_views.join_sides("headshot, right view") == "headshot, side view"
+    for side in ("left", "right"):
+        assert clip_views.join_sides(f"headshot of a person, {side} view") == "headshot of a person, side view"
 
 
 def test_changed_views_are_repeatable_and_differ():
     image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (288, 288, 3), dtype=np.uint8))
-    one, same, other = (np.asarray(clip_views.change_view(image, np.random.default_rng([3, view])).resize((64, 64))) for view in (1, 1, 2))
+    one, same, other = (np.asarray(clip_views.change_view(image, np.random.default_rng([3, view])).resize((64, 64)))
+                        for view in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one.astype(int) - other).mean() > 1
 
@@ -231,7 +242,8 @@ def test_training_killed_and_resumed_gives_the_same_weights(tmp_path: Path, monk
 
     def train(folder: Path, after_step=lambda step: None) -> tuple[list[float], dict[str, torch.Tensor]]:
         model = clip.build_clip(clip.clip_config(tokenizer))
-        losses = clip.fit_clip(model, tokenizer, features, captions, folder, total_steps=5, identity="test", after_step=after_step)
+        losses = clip.fit_clip(model, tokenizer, features, captions, folder, total_steps=5, identity="test",
+                               after_step=after_step)
         return losses, model.state_dict()
 
     def stop_at_3(step: int) -> None:
@@ -253,7 +265,7 @@ def test_training_lowers_the_loss_and_leaves_the_backbone_alone(tmp_path: Path, 
     tokenizer = load_tokenizer()
     model = clip.build_clip(clip.clip_config(tokenizer))
     before = {name: value.clone() for name, value in model.visual.trunk.state_dict().items()}
-    captions = [CAPTION, "casual selfie of a man aged 55 to 65 with grey hair, park"]
+    captions = [CAPTION, SELFIE]
     losses = clip.fit_clip(model, tokenizer, torch.rand(2, 4, 1280), captions, tmp_path, total_steps=25, identity="test")
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:3])
     assert all(torch.equal(model.visual.trunk.state_dict()[name], value) for name, value in before.items())

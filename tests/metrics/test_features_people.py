@@ -124,7 +124,7 @@ def test_skin_tone_orders_a_light_and_a_dark_person(portraits: dict[str, Known],
 
 
 def test_points_move_with_the_image(extractors: Mapping[str, Extractor], postures: dict[str, Known]) -> None:
-    """Tolerances in pixels: a pose is read from 256 pixels for the whole body, hands and faces from about as many for themselves."""
+    """Tolerances in pixels: a pose is read from 256 pixels for a whole body, a hand or face from as many for itself."""
     moved = read(extractors, shifted(photograph("P001", "studio_posture"), 96, 64))
     for name, tolerance in (("pose", 10), ("hands", 3), ("faces", 1)):
         before, after = (known[name]["keypoints"][..., :2] for known in (postures["P001"], moved))
@@ -142,11 +142,12 @@ def test_an_image_that_is_not_square(extractors: Mapping[str, Extractor], postur
 
 
 def test_small_hands_are_found_around_the_wrists(extractors: Mapping[str, Extractor]) -> None:
-    """At a third of its size the figure's hands are 6 pixels to the palm detector, and only the wrists' windows show them."""
+    """At a third of its size the figure's hands are 6 pixels to the palm detector: only the wrists' windows show them."""
     small = Image.new("RGB", (SIDE, SIDE), (128, 128, 128))
     small.paste(photograph("P001", "studio_posture").resize((700, 700), Image.Resampling.LANCZOS), (600, 1100))
     known = read(extractors, small)
-    alone = extractors["hands"].extract(View(np.asarray(small), ""), {"pose": {"keypoints": np.zeros((0, 33, 3), np.float32)}})
+    no_pose = {"pose": {"keypoints": np.zeros((0, 33, 3), np.float32)}}
+    alone = extractors["hands"].extract(View(np.asarray(small), ""), no_pose)
     assert len(alone["score"]) < len(known["hands"]["score"]) == 2
     assert len(known["faces"]["keypoints"]) == 1
 
@@ -163,7 +164,8 @@ def test_noise_has_no_face_and_no_hand(extractors: Mapping[str, Extractor]) -> N
 
 
 def test_a_face_that_the_classifier_does_not_see_is_nan(extractors: Mapping[str, Extractor]) -> None:
-    blank, somewhere = View(np.full((512, 512, 3), 128, np.uint8), ""), np.random.default_rng(2).uniform(200, 300, (1, 478, 2))
+    blank = View(np.full((512, 512, 3), 128, np.uint8), "")
+    somewhere = np.random.default_rng(2).uniform(200, 300, (1, 478, 2))
     attributes = extractors["attributes"].extract(blank, {"faces": {"keypoints": somewhere}})
     assert np.isnan(attributes["feminine"]).tolist() == np.isnan(attributes["age"]).tolist() == [True]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sana_bench.features.skin_tone import MONK_HEX, SKIN_POLYGONS, ita, monk_lab, nearest_monk, rgb_to_lab, skin_pixels, skin_tone
+from sana_bench.features.skin_tone import (MONK_HEX, SKIN_POLYGONS, ita, monk_lab, nearest_monk, rgb_to_lab, skin_pixels,
+                                           skin_tone)
 
 SIDE = 400
 BACKGROUND = (0, 255, 0)
@@ -15,8 +16,8 @@ BACKGROUND = (0, 255, 0)
 def mesh(side: float = SIDE, left: float = 0, top: float = 0) -> np.ndarray:
     """478 points of which the skin polygons are an upper strip and two decagons in the lower half, within a square."""
     points = np.full((478, 2), 0.5)
-    strip = [(0.3, 0.25), (0.4, 0.2), (0.5, 0.2), (0.6, 0.2), (0.7, 0.25), (0.65, 0.3), (0.6, 0.35), (0.5, 0.35), (0.4, 0.35),
-             (0.35, 0.3)]
+    strip = [(0.3, 0.25), (0.4, 0.2), (0.5, 0.2), (0.6, 0.2), (0.7, 0.25), (0.65, 0.3), (0.6, 0.35), (0.5, 0.35),
+             (0.4, 0.35), (0.35, 0.3)]
     points[list(SKIN_POLYGONS[0])] = strip
     angles = np.linspace(0, 2 * np.pi, 10, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], 1) * 0.12
@@ -55,7 +56,9 @@ def test_lab_by_the_definition() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 3), dtype=np.uint8)
     value = pixels / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375],
+                       [0.2126729, 0.7151522, 0.0721750],
+                       [0.0193339, 0.1191920, 0.9503041]])
     xyz = linear @ to_xyz.T
     ratio = xyz / (0.95047, 1.0, 1.08883)
     root = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29)
@@ -114,7 +117,7 @@ def test_pixels_are_those_inside_the_polygons_and_the_image() -> None:
     inside = skin_pixels(pixels, mesh()).astype(int) @ (1, 256, 65536)
     rows, columns = inside // SIDE, inside % SIDE
     cheeks = rows > 200
-    # Areas: the strip is 0.2, 0.4, 0.3 and 0.2 wide at steps of 0.05, so 0.05 (0.3 + 0.35 + 0.25); two decagons of radius 48.
+    # The strip is 0.2, 0.4, 0.3 and 0.2 wide at steps of 0.05: area 0.05 (0.3 + 0.35 + 0.25). Two decagons of radius 48.
     assert (~cheeks).sum() == pytest.approx(0.045 * SIDE**2, rel=0.05)
     assert cheeks.sum() == pytest.approx(2 * 5 * 48**2 * np.sin(2 * np.pi / 10), rel=0.05)
     distance = np.minimum(np.hypot(columns - 120, rows - 260), np.hypot(columns - 280, rows - 260))[cheeks]

@@ -52,7 +52,8 @@ def test_one_file_without_outside_references(tmp_path):
         assert not any(name.startswith("on") or name == "style" for name in attributes), "CSP would block it"
         for name in ("src", "href", "action", "xlink:href"):
             assert (attributes.get(name) or "#").startswith(("#", "data:image/webp;base64,"))
-    assert "default-src 'none'" in html
+    policy = next(attributes["content"] for tag, attributes in Elements(html).found if "http-equiv" in attributes)
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-") and "unsafe" not in policy
 
 
 def test_hostile_prompt_is_inert_in_both_files(tmp_path):
