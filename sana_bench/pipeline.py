@@ -102,14 +102,14 @@ def _compare_and_report(config: RunConfig, result_folder: Path, reused: dict[str
         report = read_record(run_dir / REPORT_RECORD, RegressionReport)
         stages = read_record(run_dir / "result.json", BenchmarkResult).stages
     else:
-        report, stages = _make_run_folder(config, run_dir, result, result_folder, baseline_folder, name)
+        report, stages = _make_run_folder(config, run_dir, result, result_folder, baseline_folder, name, reused)
     reused = {**reused, "compare": finished, "report": finished}
     return RunOutcome(report.outcome, run_dir, report,
                       {stage: StageReport(cost.seconds, cost.peak_memory_bytes, reused[stage]) for stage, cost in stages.items()})
 
 
 def _make_run_folder(config: RunConfig, run_dir: Path, result: BenchmarkResult, result_folder: Path,
-                     baseline_folder: Path | None, name: str) -> tuple[RegressionReport, dict[str, StageCost]]:
+                     baseline_folder: Path | None, name: str, reused: dict[str, bool]) -> tuple[RegressionReport, dict[str, StageCost]]:
     """Everything about a run in one folder: records, views, the baseline it was held against, and the report."""
     baseline_copy = run_dir / "baseline" if baseline_folder else None
     with measure() as meter:
@@ -122,10 +122,10 @@ def _make_run_folder(config: RunConfig, run_dir: Path, result: BenchmarkResult, 
             shutil.copytree(baseline_folder, baseline_copy, dirs_exist_ok=True)
         own = result.model_copy(update={"name": config.name, "config": config.model_dump(mode="json"), "stages": stages})
         write_record(run_dir / "result.json", own)
-        write_report(run_dir, report, run_dir, baseline_copy)
+        write_report(run_dir, report, run_dir, baseline_copy, reused)
         stages["report"] = meter.cost()
     write_record(run_dir / "result.json", own.model_copy(update={"stages": stages}))
-    write_report(run_dir, report, run_dir, baseline_copy)  # once more, now that its own cost is known
+    write_report(run_dir, report, run_dir, baseline_copy, reused)  # once more, now that its own cost is known
     write_record(run_dir / REPORT_RECORD, report)
     return report, stages
 

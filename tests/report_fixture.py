@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 
 from sana_bench.prompts import Prompt, PromptSuite, Target
-from sana_bench.records import (BenchmarkResult, Checkpoint, MetricResult, Provenance, RegressionReport, Sample, Score, StageCost,
-                                TrainingSummary, Verdict, WorstSample)
+from sana_bench.records import (BenchmarkResult, Checkpoint, MetricResult, Provenance, RegressionReport, Sample, Score,
+                                StageCost, TrainingSummary, Verdict, WorstSample)
 from sana_bench.results import SetStatistics, write_bundle
 from sana_bench.store import write_record
 
-HOSTILE = """<script>alert("x")</script><img src=x onerror=alert(1)> '"--> | `code` [link](http://evil.invalid) @team 手 ![i](x)"""
+HOSTILE = """<script>alert("x")</script><img src=x onerror=alert(1)> '"--> | `code` [a](http://evil.invalid) @me 手 ![](x)"""
 
 # metric, kind, unit, higher is better, budget, baseline, difference, half width of the interval, outcome
 METRICS = (
@@ -28,19 +28,19 @@ METRICS = (
     ("skin_tone_diversity", "set", "share", True, 0.1, 0.72, None, None, "not_comparable"),
 )
 PROVENANCE = Provenance(
-    created="2026-11-24T06:00:00Z", sana_bench="0.1.0", commit="0123456789abcdef", dirty=True, python="3.11.2", platform="Linux",
-    device="cpu", packages={"torch": "2.14.1"}, digests={"base": "aa11", "suite": "bb22"})
+    created="2026-11-24T06:00:00Z", sana_bench="0.1.0", commit="0123456789abcdef", dirty=True, python="3.11.2",
+    platform="Linux", device="cpu", packages={"torch": "2.14.1"}, digests={"base": "aa11", "suite": "bb22"})
 
 Painter = Callable[[int, str], tuple[Image.Image, dict]]
 """(index of the pair, side) -> picture and its keypoints"""
 
 
-def make_suite(num_prompts: int, text: Callable[[int], str] = lambda index: f"portrait of a person, number {index}") -> PromptSuite:
+def make_suite(num_prompts: int, text: Callable[[int], str] = lambda index: f"person {index}") -> PromptSuite:
     prompts = tuple(Prompt(id=f"p{index}", text=text(index), tags=("face", "hands") if index % 2 else ("face",))
                     for index in range(num_prompts))
     return PromptSuite(name="humans_test", version=1, description="test", source="test", license="CC0-1.0",
-                       target=Target(gender={"feminine": 0.5, "masculine": 0.5}, skin_tone={"light": .34, "medium": .33, "dark": .33}),
-                       prompt=prompts)
+                       prompt=prompts, target=Target(gender={"feminine": 0.5, "masculine": 0.5},
+                                                     skin_tone={"light": .34, "medium": .33, "dark": .33}))
 
 
 def paint(index: int, side: str) -> tuple[Image.Image, dict]:
@@ -61,8 +61,10 @@ def make_run(root: Path, suite: PromptSuite, *, baseline: bool = True,
     for side in ("baseline", "candidate") if baseline else ("candidate",):
         _write_side(root / side, side, suite, samples, painter)
     report = RegressionReport(
-        outcome="regressed", headline="Regressed: of 7 metrics, 1 got worse (hand_shape_deviation +0.61), 2 got better, 4 did not.",
-        verdicts=tuple(_verdict(*row, compared=baseline) for row in METRICS), worst_samples=_worst(samples) if baseline else (),
+        outcome="regressed", headline="Regressed: of 7 metrics, 1 got worse (hand_shape_deviation), 2 got better, 4 did not."
+        if baseline else 'No baseline "tiny" was accepted yet, so nothing was compared.',
+        verdicts=tuple(_verdict(*row, compared=baseline) for row in METRICS),
+        worst_samples=_worst(samples) if baseline else (),
         baseline_name="tiny", baseline_digest="bbbb" if baseline else "", candidate_digest="cccc",
         baseline_provenance=PROVENANCE if baseline else None, candidate_provenance=PROVENANCE, confidence=0.95,
         num_resamples=2000, seed=0)
@@ -89,7 +91,8 @@ def _write_side(folder: Path, side: str, suite: PromptSuite, samples: tuple[Samp
     losses = tuple(float(1 + np.exp(-step / 80) + 0.2 * np.sin(step * 7.3)) for step in range(300))
     cost = StageCost(seconds=41.5, peak_memory_bytes=2 << 30)
     write_record(folder / "checkpoint.json", Checkpoint(
-        digest="cccc", base="tiny-sana", base_digest="aa11", trainer="lora", kind="adapter", cost=cost, summary=TrainingSummary(
+        digest="cccc", base="tiny-sana", base_digest="aa11", trainer="lora", kind="adapter", cost=cost,
+        summary=TrainingSummary(
             steps=300, losses=losses, num_images=90, data_digest="dd", trainable_parameters=1000)))
     scores = []
     for metric, kind, *_ in METRICS:
@@ -99,7 +102,8 @@ def _write_side(folder: Path, side: str, suite: PromptSuite, samples: tuple[Samp
             scores.append(Score(sample_id=sample.sample_id, metric=metric, value=value, reason=reason))
     ids, places = tuple(sample.sample_id for sample in samples), np.arange(len(samples))
     targets = {"gender_diversity": [0.5, 0.5], "skin_tone_diversity": [0.34, 0.33, 0.33], "fd_efficientnet_lite0": []}
-    statistics = {metric: SetStatistics(ids, {"labels": places % (2 if side == "baseline" else 3) % 2, "target": np.array(target)})
+    labels = places % (2 if side == "baseline" else 3) % 2
+    statistics = {metric: SetStatistics(ids, {"labels": labels, "target": np.array(target)})
                   for metric, target in targets.items()}
     result = BenchmarkResult(
         digest=side, name="tiny", config={"name": "tiny", "train": {"max_train_steps": 300, "target_modules": ["to_q"]}},
@@ -116,8 +120,9 @@ def _result(side, num, metric, kind, unit, higher, budget, value, difference, ha
     if "diversity" in metric:
         reasons = {"undetermined presentation": 2, "no face found": 1, "prompt states the attribute": 3}
     return MetricResult(
-        metric=metric, version=1, value=value, ci_low=value * 0.9, ci_high=value * 1.1, num_scored=num - sum(reasons.values()),
-        num_unscored=sum(reasons.values()), unscored_reasons=reasons, unit=unit, higher_is_better=higher, budget=budget,
+        metric=metric, version=1, value=value, ci_low=value * 0.9, ci_high=value * 1.1,
+        num_scored=num - sum(reasons.values()), num_unscored=sum(reasons.values()),
+        unscored_reasons=reasons, unit=unit, higher_is_better=higher, budget=budget,
         extractor="hands", extractor_digest="ee55", kind=kind, explanation=f"What {metric} says about the picture.")
 
 
@@ -128,12 +133,14 @@ def _verdict(metric, kind, unit, higher, budget, value, difference, half, outcom
     after = value + (difference or 0)
     return Verdict(
         metric=metric, suite="humans_test", outcome=outcome, baseline=value if compared else None, candidate=after,
-        difference=difference, ci_low=None if half is None else difference - half, ci_high=None if half is None else difference + half,
-        budget=budget, num_pairs=24 if compared else 0, smallest_detectable_effect=None if half is None else 1.4 * half,
+        difference=difference, ci_low=None if half is None else difference - half,
+        ci_high=None if half is None else difference + half, budget=budget, num_pairs=24 if compared else 0,
+        smallest_detectable_effect=None if half is None else 1.4 * half,
         num_prompts_needed=96 if outcome == "inconclusive" else None, unit=unit, higher_is_better=higher,
         reason={"regressed": "worse by more than the budget, and the interval lies beyond zero",
                 "inconclusive": "the interval is wider than the budget; about 96 prompts would settle it",
-                "not_comparable": "the extractor of the baseline is another one"}.get(outcome, f"{outcome}: see the interval"))
+                "not_comparable": "the extractor of the baseline is another one"}.get(
+                    outcome, f"{outcome}: see the interval"))
 
 
 def _worst(samples: tuple[Sample, ...]) -> tuple[WorstSample, ...]:
@@ -142,5 +149,6 @@ def _worst(samples: tuple[Sample, ...]) -> tuple[WorstSample, ...]:
         before, after = (value_of("hand_shape_deviation", index, side) for side in ("baseline", "candidate"))
         if before is not None:
             rows.append(WorstSample(sample_id=sample.sample_id, prompt_id=sample.prompt_id, metric="hand_shape_deviation",
-                                    baseline=before, candidate=after, difference=after - before, harm=(after - before) / 0.15))
+                                    baseline=before, candidate=after, difference=after - before,
+                                    harm=(after - before) / 0.15))
     return tuple(rows)

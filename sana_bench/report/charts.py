@@ -1,4 +1,4 @@
-"""Geometry of the charts. Templates draw it as SVG whose colours come from the style sheet, so that dark mode reads as well."""
+"""Geometry of the charts. Templates draw it as SVG; colours come from the style sheet, so that dark mode reads as well."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def interval_bar(verdict: Verdict, reach: float) -> Bar | None:
         return max(-1.0, min(1.0, value / reach))
 
     return Bar(place(ends[0]), place(ends[1]), place(point), -1 / reach, ends[0] < -reach, ends[1] > reach,
-               f"{abs(point):.1f} budgets {'better' if point >= 0 else 'worse'}, interval from {_side(ends[0])} to {_side(ends[1])}")
+               f"{_side(point)}, interval from {_side(ends[0])} to {_side(ends[1])}")
 
 
 def _side(budgets: float) -> str:
-    return f"{abs(budgets):.1f} {'better' if budgets >= 0 else 'worse'}"
+    return f"{abs(budgets):.1f} budgets {'better' if budgets >= 0 else 'worse'}"
 
 
 def common_reach(verdicts: Sequence[Verdict]) -> float:
@@ -126,8 +126,8 @@ def loss_curve(summary: TrainingSummary | None) -> LossCurve | None:
 
 def perceived_attributes(candidate: ResultBundle, baseline: ResultBundle | None) -> list[Attribute]:
     """Shares of the perceived classes in open prompts: aggregate only, with what stayed undetermined."""
-    names = [name for name in Target.model_fields if f"{name}_diversity" in {each.metric for each in candidate.result.results}]
-    return [_attribute(name, candidate, baseline) for name in names]
+    measured = {each.metric for each in candidate.result.results}
+    return [_attribute(name, candidate, baseline) for name in Target.model_fields if f"{name}_diversity" in measured]
 
 
 def _attribute(name: str, candidate: ResultBundle, baseline: ResultBundle | None) -> Attribute:
@@ -140,7 +140,8 @@ def _attribute(name: str, candidate: ResultBundle, baseline: ResultBundle | None
             ("undetermined", theirs[1], ours[1], None)]
     shares = tuple(Share(label, before, after, target, f"{label}: baseline {percent(before)}, candidate {percent(after)}, "
                                                        f"target {percent(target)}") for label, before, after, target in rows)
-    return Attribute(name.replace("_", " "), shares, f"candidate: {ours[2]}" + (f"; baseline: {theirs[2]}" if baseline else ""))
+    note = f"candidate: {ours[2]}" + (f"; baseline: {theirs[2]}" if baseline else "")
+    return Attribute(name.replace("_", " "), shares, note)
 
 
 def _shares(bundle: ResultBundle | None, metric: str, num_classes: int) -> tuple[list[float | None], float | None, str]:

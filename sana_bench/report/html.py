@@ -1,4 +1,4 @@
-"""report.html: one file. Whatever stands in a record is escaped, and a content security policy lets nothing else run or load."""
+"""report.html: one file. What stands in a record is escaped, and a content security policy lets nothing else run or load."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from sana_bench.report.page import Page, Row
 from sana_bench.report.wording import NOTHING, interval, number, signed
 
 MAX_LISTED = 12
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$:^=])")
+_SPECIAL = re.compile(r"([\\`*{}\[\]#!|~$^]|(?<![^\W_])_|_(?![^\W_])|:(?=\S))")
+"""What GitHub reads as markup within a line: an underscore only at the edge of a word, a colon only in links and emoji."""
 
 
 def escape_markdown(text: str) -> str:
@@ -23,8 +24,8 @@ def render_markdown(page: Page) -> str:
     """Headline, metric table and worst pairs."""
     report, text = page.report, escape_markdown
     lines = [f"## {page.words.symbol} {text(report.headline)}", "",
-             f"**{page.words.label}** · {text(page.result.name)} · suite {text(page.result.suite)} {page.result.suite_version} · "
-             f"{len(page.result.samples)} images · "
+             f"**{page.words.label}** · {text(page.result.name)} · "
+             f"suite {text(page.result.suite)} {page.result.suite_version} · {len(page.result.samples)} images · "
              + (f"baseline {text(report.baseline_name)}" if page.compared else "no baseline, so a gate fails"), "",
              f"| metric | baseline | candidate | difference | {report.confidence:.0%} interval | budget | outcome | why |",
              "|---|---:|---:|---:|---:|---:|---|---|", *(_line(row) for row in page.rows), ""]

@@ -95,7 +95,8 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
     tally = Counter(verdict.outcome for verdict in verdicts)
     sides = [("candidate", report.candidate_provenance), ("baseline", report.baseline_provenance)]
     return Page(
-        report=report, words=OUTCOMES[report.outcome] if baseline else NOT_COMPARED, result=result, compared=baseline is not None,
+        report=report, words=OUTCOMES[report.outcome] if baseline else NOT_COMPARED, result=result,
+        compared=baseline is not None,
         counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in order if tally[outcome]),
         rows=tuple(Row(verdict, OUTCOMES[verdict.outcome], results.get(verdict.metric), interval_bar(verdict, reach))
                    for verdict in verdicts),

@@ -89,7 +89,8 @@ class Album:
 
     def shots(self, sample_id: str, side_px: int) -> tuple[Shot, ...]:
         """Baseline first."""
-        return tuple(_shot(side, folder, keypoints.get(sample_id), sample_id, side_px) for side, folder, keypoints in self.sides)
+        return tuple(_shot(side, folder, keypoints.get(sample_id), sample_id, side_px)
+                     for side, folder, keypoints in self.sides)
 
 
 def open_album(candidate: ResultBundle, baseline: ResultBundle | None) -> Album:
@@ -128,7 +129,8 @@ def make_pairs(report: RegressionReport, candidate: ResultBundle, baseline: Resu
     pairs = []
     for sample in candidate.result.samples:
         prompt = prompts.get(sample.prompt_id)
-        scores = tuple(_pair_score(result, budgets.get(result.metric, result.budget), ours.get((sample.sample_id, result.metric)),
+        scores = tuple(_pair_score(result, budgets.get(result.metric, result.budget),
+                                   ours.get((sample.sample_id, result.metric)),
                                    theirs.get((sample.sample_id, result.metric))) for result in metrics)
         pairs.append(Pair(sample.sample_id, sample.prompt_id, prompt.text if prompt else "", prompt.tags if prompt else (),
                           sample.seed, scores))

@@ -97,7 +97,10 @@ def _retrieval(model, tokenizer, images_ND: np.ndarray, captions: Sequence[str])
 
 
 def _accuracy(model, tokenizer, images_ND: np.ndarray, captions: Sequence[str], choices: Mapping[str, str]) -> dict:
-    """Share of the pictures whose caption names one of `choices` for which the prompt of that choice is the nearest."""
+    """Share of the pictures whose caption names one of `choices` for which the prompt of that choice is the nearest.
+
+    Beside it stand the mean over the choices (balanced), chance, and what always naming the most frequent choice would give.
+    """
     said = [[index for index, words in enumerate(choices) if any(word in caption for word in words.split("|"))]
             for caption in captions]
     rows = [row for row, found in enumerate(said) if len(found) == 1]
@@ -105,7 +108,8 @@ def _accuracy(model, tokenizer, images_ND: np.ndarray, captions: Sequence[str], 
     nearest = (images_ND[rows] @ embed_texts(model, tokenizer, list(choices.values())).T).argmax(axis=1)
     per_choice = [_share(nearest[right == index] == index) for index in sorted(set(right.tolist()))]
     return {"num_pictures": len(rows), "num_choices": len(choices), "accuracy": _share(nearest == right),
-            "balanced_accuracy": round(float(np.mean(per_choice)), 4), "chance": round(1 / len(choices), 4)}
+            "balanced_accuracy": round(float(np.mean(per_choice)), 4), "chance": round(1 / len(choices), 4),
+            "most_frequent_choice": round(np.bincount(right).max() / len(right), 4)}
 
 
 def _matching(model, tokenizer, images_ND: np.ndarray, captions: Sequence[str]) -> dict:

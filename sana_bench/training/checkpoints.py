@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from typing import TYPE_CHECKING
 
 from sana_bench.errors import TrainingError
 from sana_bench.store import write_bytes
+
+if TYPE_CHECKING:
+    import torch
 
 STATE_FILE = "training_state.safetensors"
 
@@ -22,6 +22,8 @@ STATE_FILE = "training_state.safetensors"
 def save_training_state(folder: Path, weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer,
                         losses: list[float], identity: str) -> None:
     """Write the state after `len(losses)` steps. `identity` names the run that may resume from it."""
+    import torch
+
     tensors = {f"weight.{name}": value.detach().contiguous() for name, value in weights.items()}
     for index, slots in optimizer.state_dict()["state"].items():
         for key, value in slots.items():
@@ -31,6 +33,8 @@ def save_training_state(folder: Path, weights: dict[str, torch.Tensor], optimize
 
 def save_weights(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     """Write safetensors atomically, the same bytes for the same content: the library leaves the order of `metadata` to chance."""
+    from safetensors.torch import save
+
     data = save(tensors, metadata)
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8:8 + length]), sort_keys=True, separators=(",", ":")).encode()
@@ -45,6 +49,9 @@ def load_training_state(folder: Path, weights: dict[str, torch.Tensor], optimize
     Raises:
         TrainingError: the state is damaged or belongs to another run.
     """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
     path = folder / STATE_FILE
     if not path.exists():
         return []

@@ -7,7 +7,10 @@ Source: `diffusion/model/gaussian_diffusion.py` and `respace.py` of NVlabs/Sana 
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 NUM_TRAIN_TIMESTEPS = 1000
 
@@ -20,6 +23,8 @@ def shift_sigmas(sigmas: torch.Tensor, flow_shift: float) -> torch.Tensor:
 def draw_sigmas(batch_size: int, generator: torch.Generator, *, flow_shift: float, weighting_scheme: str = "logit_normal",
                 logit_mean: float = 0.0, logit_std: float = 1.0) -> torch.Tensor:
     """Noise levels of a batch, (batch_size,) float32 in (0, 1): shifted logit-normal, or shifted uniform (`none`)."""
+    import torch
+
     if weighting_scheme == "logit_normal":
         sigmas = torch.sigmoid(logit_mean + logit_std * torch.randn(batch_size, generator=generator))
     else:

@@ -7,16 +7,20 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from sana_bench.errors import TrainingError
 from sana_bench.progress import progress
 from sana_bench.training.checkpoints import load_training_state, save_training_state
 
+if TYPE_CHECKING:
+    import torch
+
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     """CPU generator of one step; it depends on nothing but the two numbers, so a resumed run draws the same."""
+    import torch
+
     digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -50,7 +54,7 @@ class LoopSettings:
 
 def run_loop(settings: LoopSettings, *, weights: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer,
              compute_loss: Callable[[int, torch.Generator], torch.Tensor], folder: Path, identity: str,
-             backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
+             backward: Callable[[torch.Tensor], None] | None = None,
              after_step: Callable[[int], None] = lambda step: None) -> list[float]:
     """Train `weights` from the last checkpoint in `folder` to `total_steps`; return the loss of every step.
 
@@ -58,12 +62,14 @@ def run_loop(settings: LoopSettings, *, weights: Mapping[str, torch.nn.Parameter
         weights: the trainable parameters by name; all of them are in `optimizer`.
         compute_loss: (step, generator) -> scalar loss; all randomness comes from the generator.
         identity: digest of what decides the outcome; a checkpoint of another identity is refused.
-        backward: how gradients are made (accelerate's `backward` in the trainers).
+        backward: how gradients are made, if not by the loss's own `backward` (accelerate's in the trainers).
         after_step: called with the number of finished steps.
 
     Raises:
         TrainingError: the loss is not finite (before the optimizer has seen it), or the checkpoint does not fit.
     """
+    import torch
+
     losses = load_training_state(folder, dict(weights), optimizer, identity)
     parameters = list(weights.values())
     with progress(settings.description, settings.total_steps, len(losses)) as tracker:
@@ -83,14 +89,16 @@ def run_loop(settings: LoopSettings, *, weights: Mapping[str, torch.nn.Parameter
 
 
 def _accumulate(settings: LoopSettings, step: int, compute_loss: Callable[[int, torch.Generator], torch.Tensor],
-                backward: Callable[[torch.Tensor], None]) -> float:
+                backward: Callable[[torch.Tensor], None] | None) -> float:
     """Gradients of one step over `gradient_accumulation_steps` batches; the mean loss."""
+    import torch
+
     generator, total = step_generator(settings.seed, step), 0.0
     for _ in range(settings.gradient_accumulation_steps):
         loss = compute_loss(step, generator) / settings.gradient_accumulation_steps
         if not torch.isfinite(loss):
             raise TrainingError(f"loss is {loss.item()} at step {step}; lower learning_rate ({settings.learning_rate}) or "
                                 f"check the data. Nothing of this step was applied")
-        backward(loss)
+        backward(loss) if backward else loss.backward()
         total += loss.item()
     return total

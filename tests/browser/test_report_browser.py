@@ -11,7 +11,8 @@ import pytest
 from sana_bench.report import write_report
 from tests.report_fixture import HOSTILE, make_run, make_suite
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE_MS = 120_000
 """A loaded machine is slow and no failure."""
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH nor in $CHROMIUM (apt-get install chromium)")
@@ -42,7 +43,7 @@ def page(browser, report_path):
     page.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: troubles.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+    page.on("request", lambda request: request.url.startswith(("file:", "data:")) or troubles.append(request.url))
     page.goto(report_path.as_uri())
     yield page
     page.close()
@@ -92,7 +93,8 @@ def test_arrows_modes_space_and_escape(page):
         assert stage.get_attribute("data-mode") == mode and f"mode={mode}" in page.url
     page.keyboard.press("Space")
     assert stage.get_attribute("data-mode") == "flip" and stage.get_attribute("data-front") == "baseline"
-    assert page.locator("#stage [data-side=candidate]").is_hidden() and page.locator("#stage [data-side=baseline]").is_visible()
+    assert page.locator("#stage [data-side=candidate]").is_hidden()
+    assert page.locator("#stage [data-side=baseline]").is_visible()
     page.keyboard.press("z")
     assert stage.get_attribute("data-zoom") == "on"
     page.keyboard.press("k")
@@ -146,7 +148,8 @@ def test_every_control_is_reached_by_tab(page):
             page.keyboard.press("2")
         scope = "#viewer" if opener else "body"
         page.evaluate("""scope => { window.missed = new Set([...document.querySelectorAll(
-            `${scope} :is(a, button, input, select, summary)`)].filter(e => e.checkVisibility() && !e.disabled)); }""", scope)
+            `${scope} :is(a, button, input, select, summary)`)].filter(e => e.checkVisibility() && !e.disabled)) }
+            """, scope)
         total = page.evaluate("missed.size")
         assert total > 5
         for _ in range(2 * total):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -29,7 +30,8 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def render(root: Path, *, num_prompts: int = 6, baseline: bool = True, text=lambda index: f"person {index}", reused=None) -> tuple[str, str]:
+def render(root: Path, *, num_prompts: int = 6, baseline: bool = True, text=lambda index: f"person {index}",
+           reused=None) -> tuple[str, str]:
     report, candidate, baseline_folder = make_run(root, make_suite(num_prompts, text), baseline=baseline)
     page = write_report(root / "run", report, candidate, baseline_folder, reused)
     return page.read_text(), (root / "run" / "report.md").read_text()
@@ -64,7 +66,7 @@ def test_hostile_prompt_is_inert_in_both_files(tmp_path):
     assert "<script>alert" not in html and "<script" not in markdown
     rows = [line for line in markdown.splitlines() if "alert" in line]
     assert rows and all(len(re.findall(r"(?<!\\)\|", row)) == 7 for row in rows)
-    assert not re.search(r"(?<!\\)[`\[\]!]|@team", "".join(rows))
+    assert not re.search(r"(?<!\\)[`\[\]!]|@me\b", "".join(rows))
 
 
 def test_without_a_baseline_the_candidate_alone_is_shown_and_said_so(tmp_path):
@@ -94,7 +96,7 @@ def test_missing_side_files_are_said_and_not_guessed(tmp_path):
     (baseline / "keypoints.json").unlink()
     (baseline / "views" / "p0_0.webp").unlink()
     html = write_report(tmp_path / "run", report, candidate, baseline).read_text()
-    for words in ("Prompt texts and tags are not recorded", "No loss curve is recorded", "keypoints not recorded", "no picture in the"):
+    for words in ("Prompt texts and tags are not", "No loss curve is recorded", "keypoints not recorded", "no picture in"):
         assert words in html
 
 
@@ -109,7 +111,8 @@ def test_a_stage_says_whether_it_was_reused_only_where_that_is_known(tmp_path):
 def test_a_loss_is_on_the_left_whatever_the_direction(tmp_path, higher_is_better, difference):
     report, *_ = make_run(tmp_path, make_suite(4))
     verdict = report.verdicts[0].model_copy(update=dict(
-        higher_is_better=higher_is_better, difference=difference, ci_low=difference - 0.1, ci_high=difference + 0.1, budget=0.1))
+        higher_is_better=higher_is_better, difference=difference, budget=0.1,
+        ci_low=difference - 0.1, ci_high=difference + 0.1))
     bar = interval_bar(verdict, reach=4)
     # A loss of 2 budgets, from 3 to 1, on an axis of 4 budgets.
     assert (bar.low, bar.point, bar.high, bar.budget) == pytest.approx((-0.75, -0.5, -0.25, -0.25))
@@ -120,7 +123,8 @@ def test_a_loss_is_on_the_left_whatever_the_direction(tmp_path, higher_is_better
 
 
 def test_loss_curve_spans_its_box_and_ends_on_the_running_mean():
-    curve = loss_curve(TrainingSummary(steps=3, losses=(4.0, 2.0, 0.0), num_images=1, data_digest="", trainable_parameters=1))
+    summary = TrainingSummary(steps=3, losses=(4.0, 2.0, 0.0), num_images=1, data_digest="", trainable_parameters=1)
+    curve = loss_curve(summary)
     assert curve.raw == "0.00,0.00 50.00,50.00 100.00,100.00"
     assert curve.final == 0.0
     assert loss_curve(None) is None
@@ -146,7 +150,6 @@ def test_chains_use_every_hand_point_and_only_points_that_exist():
 def test_numbers_and_settings_read_as_they_were():
     assert [number(value) for value in (None, 0.0, 0.1234, -1.5, 1234.5)] == ["–", "0.000", "0.123", "−1.50", "1,234"]
     assert (signed(0.5), signed(-0.5)) == ("+0.500", "−0.500")
-    import tomllib
-
-    config = {"name": "a", "train": {"rate": 1e-4, "modules": ["to_q"], "on": True}, "compare": {"budgets": [{"metric": "x", "budget": 1.0}]}}
+    config = {"name": "a", "train": {"rate": 1e-4, "modules": ["to_q"], "on": True},
+              "compare": {"budgets": [{"metric": "x", "budget": 1.0}]}}
     assert tomllib.loads(as_toml(config)) == config
