@@ -21,7 +21,7 @@ from sana_bench.store import Store, digest_of, fingerprint_file, write_bytes
 
 AUTOENCODER_STEPS = 1800
 TRANSFORMER_STEPS = 3200
-CLIP_STEPS = 1500
+CLIP_STEPS = 600
 RESOLUTION = 2048
 SHIPPED_WEIGHTS = PACKAGE / "tiny" / "weights"
 
