@@ -15,7 +15,7 @@ from sana_bench.errors import DataError
 from sana_bench.registry import near_names
 from sana_bench.store import Store, digest_of, fingerprint_file
 
-OPENPEOPLE_VERSION = 1
+OPENPEOPLE_VERSION = 2
 """Goes up when the pictures or captions made from OpenPeople change."""
 
 SOURCES = {"openpeople:training": ("training", False), "openpeople:training-photographs": ("training", True),

@@ -22,8 +22,10 @@ EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "disgusted", "scare
             "smug", "flirty", "thoughtful", "pensive", "exhausted", "shocked", "playful", "determined")
 """Cells of `emotions_sheet`, row by row, as printed under them."""
 
-SIDES = ("front", "left", "back", "right")
-"""Cells of `character_sheet` from left to right; the upper row shows heads, the lower one bodies."""
+SIDES = ("front", "side", "back", "side")
+"""Cells of `character_sheet` from left to right; the upper row shows heads, the lower one bodies.
+
+The sheets print "left" and "right" under the second and fourth, but what they show faces either way (P001 the same way twice)."""
 
 SHEET_GRIDS = {"emotions_sheet": (4, 4), "character_sheet": (2, 4)}
 

@@ -16,8 +16,8 @@ from sana_bench.tiny import clip, tokenizer
 class TinyClip:
     """One image and its prompt at a time in float32, so that no batch can move the numbers.
 
-    It has seen seven people: on others it tells framing, view and setting well, expressions fairly, and a woman from a man
-    no better than by always saying the same (the numbers stand in its card). "Left view" and "right view" mean the same to it.
+    It has seen seven people. On others it tells framing, view and setting well, expressions fairly, and a woman from a man
+    no better than by always saying the same; the numbers stand in its card.
 
     Features:
         image: (D,) float32, unit norm; the whole image at 224 x 224.

@@ -15,7 +15,6 @@ from sana_bench.data.views import fit_view
 from sana_bench.errors import DataError
 from sana_bench.images import read_image
 from sana_bench.tiny.captions import SUBJECT
-from sana_bench.tiny.clip_views import join_sides
 
 if TYPE_CHECKING:
     from open_clip.model import CustomTextCLIP
@@ -43,7 +42,7 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
 
 def measure(model: CustomTextCLIP, tokenizer, manifest: Manifest) -> dict:
     """Retrieval and zero-shot accuracy on the pictures of `manifest`; every number with the chance level beside it."""
-    captions = [join_sides(row.text) for row in manifest.rows]
+    captions = [row.text for row in manifest.rows]
     images_ND = embed_images(model, manifest)
     plain = [without_person(caption) for caption in captions]
     return {

@@ -122,9 +122,8 @@ def draw_captions(captions: Sequence[str], generator: torch.Generator) -> tuple[
     """
     import torch
 
-    full = [join_sides(caption) for caption in captions]
-    short = [shorten(caption, generator) for caption in full]
-    facts = [words_of(caption) | words_of(broad_framing(caption)) | ALWAYS_TRUE for caption in full]
+    short = [shorten(caption, generator) for caption in captions]
+    facts = [words_of(caption) | words_of(broad_framing(caption)) | ALWAYS_TRUE for caption in captions]
     said = [words_of(caption) for caption in short]
     fits_BB = torch.tensor([[text <= image for text in said] for image in facts])
     equal_BB = torch.tensor([[text == own for text in said] for own in said])
@@ -133,14 +132,6 @@ def draw_captions(captions: Sequence[str], generator: torch.Generator) -> tuple[
 
 def words_of(caption: str) -> frozenset[str]:
     return frozenset(re.findall(r"[\w-]+", caption)) - {"a", "of", "and", "with", "the"}
-
-
-def join_sides(caption: str) -> str:
-    """`left view` and `right view` become `side view`.
-
-    OpenPeople's sheets draw either side for either name (P001 looks to the right in both cells), and we mirror views.
-    """
-    return re.sub(r"\b(left|right) view\b", "side view", caption)
 
 
 def broad_framing(caption: str) -> str:

@@ -31,7 +31,7 @@ LARGE_SHARE = (0.25, 1.0)
 FIRST_PART = 0.6
 CAPTION_DROPOUT = 0.1
 FLOW_SHIFT = 3.0
-SETTINGS = dict(seed=1, learning_rate=8e-4, warmup_steps=100, schedule="linear", checkpoint_every=100)
+SETTINGS = dict(seed=1, learning_rate=8e-4, warmup_steps=100, schedule="linear", checkpoint_every=25)
 
 KIND_WEIGHTS = {"studio_portrait": 6.0, "studio_posture": 5.0, "amateur_selfie": 6.0, "amateur_posture": 5.0,
                 "emotion": 0.7, "head": 1.0, "body": 1.0}
