@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 
 demo: .venv/installed
 	$(BIN)/sana-bench assets pull
-	$(BIN)/sana-bench train-and-eval
+	$(BIN)/sana-bench train-and-eval || [ $$? -eq 1 ] # 1 is the verdict "regressed": an answer, not a failure of the demo
 
 test: .venv/installed-for-tests
 	$(BIN)/sana-bench assets pull

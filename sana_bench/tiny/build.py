@@ -12,35 +12,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from sana_bench.config import ModelSection
 from sana_bench.data.manifest import Manifest, load_manifest
 from sana_bench.errors import ConfigError
 from sana_bench.registry import near_names
-from sana_bench.shipped import PACKAGE
-from sana_bench.store import Store, digest_of, fingerprint_file, write_bytes
+from sana_bench.store import digest_of, fingerprint_file, write_bytes
+from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace
 
 AUTOENCODER_STEPS = 1800
 TRANSFORMER_STEPS = 3200
 CLIP_STEPS = 600
 RESOLUTION = 2048
-SHIPPED_WEIGHTS = PACKAGE / "tiny" / "weights"
-
-
-class Build:
-    """The folders and data that the stages share."""
-
-    def __init__(self, work_folder: Path, out_folder: Path):
-        self.work, self.out = work_folder, out_folder
-        self.store = Store(work_folder / "store")
-        self.tiny_sana, self.tokenizer_folder, self.clip = out_folder / "tiny-sana", out_folder / "tokenizer", out_folder / "clip"
-
-    def training(self) -> Manifest:
-        return load_manifest("openpeople:training", self.store)
-
-    def tokenizer(self):
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.tokenizer_folder)
 
 
 def build_tiny(work_folder: Path, out_folder: Path | None = None, stages: tuple[str, ...] = ()) -> None:
@@ -56,18 +37,18 @@ def build_tiny(work_folder: Path, out_folder: Path | None = None, stages: tuple[
     unknown = [name for name in stages if name not in STAGES]
     if unknown:
         raise ConfigError(f'unknown stage "{unknown[0]}".{near_names(unknown[0], list(STAGES))} Stages: {", ".join(STAGES)}')
-    build = Build(work_folder, out_folder or SHIPPED_WEIGHTS)
+    build = Workspace(work_folder, out_folder or SHIPPED_WEIGHTS)
     for name in stages or STAGES:
         STAGES[name](build)
 
 
-def build_data(build: Build) -> None:
+def build_data(build: Workspace) -> None:
     """OpenPeople as imagefolders."""
     build.training()
     load_manifest("openpeople:reference", build.store)
 
 
-def build_autoencoder(build: Build) -> None:
+def build_autoencoder(build: Workspace) -> None:
     """Train the autoencoder and give its latents unit deviation."""
     from sana_bench.tiny import autoencoder
 
@@ -80,7 +61,7 @@ def build_autoencoder(build: Build) -> None:
     _write_losses(build, "autoencoder", losses)
 
 
-def build_latents(build: Build) -> None:
+def build_latents(build: Workspace) -> None:
     """Encode every training picture at both view sizes, in bfloat16, as the autoencoder was trained."""
     import torch
 
@@ -92,14 +73,14 @@ def build_latents(build: Build) -> None:
         cached_latents(build.training(), vae, vae_identity=_vae_identity(build), resolution=side, store=build.store)
 
 
-def build_tokenizer(build: Build) -> None:
+def build_tokenizer(build: Workspace) -> None:
     """Train the tokenizer that Gemma and the CLIP text tower share."""
     from sana_bench.tiny.tokenizer import train_tokenizer
 
     train_tokenizer([row.text for row in build.training().rows], build.tokenizer_folder)
 
 
-def build_transformer(build: Build) -> None:
+def build_transformer(build: Workspace) -> None:
     """Train transformer and text encoder on the cached latents."""
     import torch
     from safetensors.torch import load_file, save_file
@@ -121,7 +102,7 @@ def build_transformer(build: Build) -> None:
     _write_losses(build, "transformer", losses)
 
 
-def assemble(build: Build) -> None:
+def assemble(build: Workspace) -> None:
     """Put the trained parts together as a SanaPipeline in half precision."""
     import torch
     from diffusers import SanaPipeline
@@ -139,38 +120,33 @@ def assemble(build: Build) -> None:
     pipeline.to(torch.float16).save_pretrained(build.tiny_sana)
 
 
-def build_clip(build: Build) -> None:
+def build_clip(build: Workspace) -> None:
     """Train the small CLIP and write its card."""
-    from sana_bench.tiny.clip import train_clip
+    from sana_bench.tiny.clip_training import train_clip
 
     train_clip(build.training(), load_manifest("openpeople:reference", build.store), build.tokenizer_folder, build.work / "clip",
                build.clip, total_steps=CLIP_STEPS)
 
 
-def write_card(build: Build) -> None:
+def write_card(build: Workspace) -> None:
     """Measure tiny-sana and write its model card."""
     from sana_bench.tiny.card import write_card as write
 
     write(build)
 
 
-STAGES: dict[str, Callable[[Build], None]] = {
+STAGES: dict[str, Callable[[Workspace], None]] = {
     "data": build_data, "autoencoder": build_autoencoder, "latents": build_latents, "tokenizer": build_tokenizer,
     "transformer": build_transformer, "assemble": assemble, "clip": build_clip, "card": write_card}
 
 
-def base_section(build: Build) -> ModelSection:
-    """The assembled model as the base of a run."""
-    return ModelSection(base=str(build.tiny_sana))
-
-
-def _load_vae(build: Build):
+def _load_vae(build: Workspace):
     from diffusers import AutoencoderDC
 
     return AutoencoderDC.from_pretrained(_needed(build.work / "vae", "autoencoder")).eval()
 
 
-def _vae_identity(build: Build) -> str:
+def _vae_identity(build: Workspace) -> str:
     return "tiny/" + fingerprint_file(_needed(build.work / "vae" / "diffusion_pytorch_model.safetensors", "autoencoder"))
 
 
@@ -188,5 +164,5 @@ def _view(manifest: Manifest, row):
     return fit_view(Image.open(manifest.folder / row.file_name).convert("RGB"), RESOLUTION, RESOLUTION, fit=row.fit, focus_y=row.focus_y)
 
 
-def _write_losses(build: Build, name: str, losses: list[float]) -> None:
+def _write_losses(build: Workspace, name: str, losses: list[float]) -> None:
     write_bytes(build.work / f"{name}_losses.json", json.dumps([round(loss, 5) for loss in losses]).encode())

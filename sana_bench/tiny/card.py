@@ -5,25 +5,22 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sana_bench.config import RunConfig, load_config
 from sana_bench.data.manifest import load_manifest
 from sana_bench.data.openpeople import CASUAL, EMOTIONS, HAIR, REFERENCE_PEOPLE
+from sana_bench.errors import StoreError
 from sana_bench.extract import FeatureStore, Item
 from sana_bench.features import Features
 from sana_bench.generate import generate
 from sana_bench.images import read_image
-from sana_bench.errors import StoreError
 from sana_bench.prompts import Expects, Prompt, PromptSuite
 from sana_bench.records import SampleSet
 from sana_bench.store import write_bytes
+from sana_bench.tiny.workspace import Workspace
 from sana_bench.train import train
-
-if TYPE_CHECKING:
-    from sana_bench.tiny.build import Build
 
 NUM_PORTRAITS, NUM_FULL_BODY = 40, 20
 DETECTORS = ("pose", "hands", "faces")
@@ -53,7 +50,7 @@ def card_suite() -> PromptSuite:
                        license="CC0-1.0", prompt=tuple(prompts))
 
 
-def write_card(build: Build) -> None:
+def write_card(build: Workspace) -> None:
     """Draw the card's samples, measure, and write README.md, card.json, curves.svg and samples.webp beside the weights."""
     config = load_config("tiny", (f"model.base={build.tiny_sana}", "train.trainer=none", f"run.store={build.store.root}"))
     suite = card_suite()
@@ -69,7 +66,7 @@ def write_card(build: Build) -> None:
     write_bytes(build.tiny_sana / "README.md", _render(facts).encode())
 
 
-def measure_psnr(config: RunConfig, build: Build) -> dict[str, float]:
+def measure_psnr(config: RunConfig, build: Workspace) -> dict[str, float]:
     """Autoencoder's PSNR on the reference people's photographs, in dB, mean over images.
 
     `portrait_2048`: whole 2048 px portraits; `native_windows`: the middle 512 px window of each photograph at its own
@@ -109,7 +106,7 @@ def count_findings(suite: PromptSuite, sample_set: SampleSet, features: Sequence
             "full_body_hands_found": sum(found("full_body", "hands")), "full_body_hands_expected": 2 * NUM_FULL_BODY}
 
 
-def _detect(config: RunConfig, suite: PromptSuite, sample_set: SampleSet, build: Build) -> list[Mapping[str, Features]]:
+def _detect(config: RunConfig, suite: PromptSuite, sample_set: SampleSet, build: Workspace) -> list[Mapping[str, Features]]:
     folder = build.store.folder("samples", sample_set.digest)
     items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text,
                   lambda sample=sample: read_image(folder / sample.file_name, StoreError)) for sample in sample_set.samples]
@@ -117,7 +114,7 @@ def _detect(config: RunConfig, suite: PromptSuite, sample_set: SampleSet, build:
         return store.features_of(items, "look at samples")
 
 
-def _curve(build: Build, name: str) -> list[float]:
+def _curve(build: Workspace, name: str) -> list[float]:
     """Losses averaged over a hundredth of the training each."""
     losses = np.array(json.loads((build.work / f"{name}_losses.json").read_text()))
     return [round(float(part.mean()), 4) for part in np.array_split(losses, min(100, len(losses)))]
@@ -139,7 +136,7 @@ def _draw_curves(losses: Mapping[str, list[float]]) -> bytes:
     return buffer.getvalue()
 
 
-def _contact_sheet(build: Build, sample_set: SampleSet) -> bytes:
+def _contact_sheet(build: Workspace, sample_set: SampleSet) -> bytes:
     """The first portraits and full bodies, 256 px each: not picked."""
     from PIL import Image
 

@@ -15,6 +15,7 @@ from sana_bench.data.views import fit_view
 from sana_bench.errors import DataError
 from sana_bench.images import read_image
 from sana_bench.tiny.captions import SUBJECT
+from sana_bench.tiny.clip import BACKBONE, WEIGHTS_FILE, load_clip, preprocess, tokenize
 
 if TYPE_CHECKING:
     from open_clip.model import CustomTextCLIP
@@ -59,8 +60,6 @@ def embed_images(model: CustomTextCLIP, manifest: Manifest) -> np.ndarray:
     """(N, D) float32, unit norm."""
     import torch
 
-    from sana_bench.tiny.clip import preprocess
-
     embeddings = []
     for row in manifest.rows:
         picture = Image.fromarray(read_image(manifest.folder / row.file_name, DataError))
@@ -73,8 +72,6 @@ def embed_images(model: CustomTextCLIP, manifest: Manifest) -> np.ndarray:
 def embed_texts(model: CustomTextCLIP, tokenizer, texts: Sequence[str]) -> np.ndarray:
     """(N, D) float32, unit norm."""
     import torch
-
-    from sana_bench.tiny.clip import tokenize
 
     with torch.inference_mode():
         return model.encode_text(tokenize(tokenizer, texts)[0], normalize=True).numpy()
@@ -129,17 +126,15 @@ def write_card(folder: Path, tokenizer, reference: Manifest, *, losses: Sequence
 
     Args:
         reference: pictures of the reference people.
-        training: what only the training knows: seconds, number of pictures.
+        training: what only the training knows: seed, seconds, number of pictures.
     """
-    from sana_bench.tiny.clip import BACKBONE, SETTINGS, WEIGHTS_FILE, load_clip
-
     model = load_clip(folder)
     own = sum(value.numel() for name, value in model.named_parameters() if not name.startswith(BACKBONE))
     every = max(1, len(losses) // 100)
     curve = [round(float(np.mean(losses[at:at + every])), 4) for at in range(0, len(losses), every)]
     card = {"what": "open_clip CustomTextCLIP: frozen EfficientNet-lite0 image tower, own head and text tower",
             "parameters": own, "bytes": (folder / WEIGHTS_FILE).stat().st_size,
-            "training": {"seed": SETTINGS["seed"], "steps": len(losses), **training, "loss_curve": curve},
+            "training": {"steps": len(losses), **training, "loss_curve": curve},
             "reference_people": measure(model, tokenizer, reference)}
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     return card

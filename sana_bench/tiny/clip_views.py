@@ -16,6 +16,7 @@ from sana_bench.images import read_image
 from sana_bench.progress import progress
 from sana_bench.store import write_bytes
 from sana_bench.tiny.captions import SUBJECT
+from sana_bench.tiny.clip import preprocess
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +78,6 @@ def view_features(manifest: Manifest, trunk, folder: Path) -> torch.Tensor:
 def _features_of(manifest: Manifest, index: int, trunk) -> torch.Tensor:
     import torch
 
-    from sana_bench.tiny.clip import preprocess
 
     base = _square(manifest, manifest.rows[index])
     views = []

@@ -16,7 +16,7 @@ from sana_bench.data.openpeople import caption_of, find_people, pictures_of, sub
 from sana_bench.data.views import fit_view
 from sana_bench.features import EXTRACTORS, View
 from sana_bench.features.clip import TinyClip
-from sana_bench.tiny import clip, clip_card, clip_views
+from sana_bench.tiny import clip, clip_card, clip_training, clip_views
 from sana_bench.tiny.tokenizer import load_tokenizer
 
 weights = pytest.mark.weights
@@ -173,7 +173,7 @@ def test_the_card_has_the_numbers_that_are_measured_again(tmp_path):
 def test_training_encodes_texts_as_scoring_does(extractor):
     ids, _ = clip.tokenize(extractor.tokenizer, [CAPTION, SELFIE, ""])
     with torch.inference_mode():
-        torch.testing.assert_close(clip.encode_short_texts(extractor.model, ids), extractor.model.encode_text(ids))
+        torch.testing.assert_close(clip_training.encode_short_texts(extractor.model, ids), extractor.model.encode_text(ids))
         assert extractor.model.text.attn_mask.shape == (64, 64)
 
 
@@ -182,7 +182,7 @@ def test_loss_without_equal_captions_is_the_loss_of_clip():
 
     image, text, scale = torch.randn(6, 8), torch.randn(6, 8), torch.tensor(2.0)
     expected = ClipLoss()(F.normalize(image, dim=-1), F.normalize(text, dim=-1), scale.exp())
-    loss = clip.contrastive_loss(image, text, scale, torch.eye(6, dtype=torch.bool), torch.zeros(6, 6, dtype=torch.bool))
+    loss = clip_training.contrastive_loss(image, text, scale, torch.eye(6, dtype=torch.bool), torch.zeros(6, 6, dtype=torch.bool))
     torch.testing.assert_close(loss, expected)
 
 
@@ -190,16 +190,16 @@ def test_two_equal_captions_share_the_target():
     """Two images with one text between them: nothing to tell apart, so the least loss is log 2, and it is reached."""
     same, nothing = torch.ones(2, 2, dtype=torch.bool), torch.zeros(2, 2, dtype=torch.bool)
     vectors = torch.randn(1, 8).expand(2, 8)
-    loss = clip.contrastive_loss(vectors, vectors, torch.tensor(3.0), same, nothing)
+    loss = clip_training.contrastive_loss(vectors, vectors, torch.tensor(3.0), same, nothing)
     assert loss.item() == pytest.approx(np.log(2), abs=1e-6)
 
 
 def test_ignored_pairs_do_not_count_and_wrong_order_is_worse():
     image, scale = torch.eye(4), torch.tensor(2.0)
     own, nothing = torch.eye(4, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
-    right = clip.contrastive_loss(image, image, scale, own, nothing)
-    assert clip.contrastive_loss(image, image.flip(0), scale, own, nothing) > right + 1
-    assert clip.contrastive_loss(image, image, scale, own, ~own).item() == pytest.approx(0, abs=1e-6)
+    right = clip_training.contrastive_loss(image, image, scale, own, nothing)
+    assert clip_training.contrastive_loss(image, image.flip(0), scale, own, nothing) > right + 1
+    assert clip_training.contrastive_loss(image, image, scale, own, ~own).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_changed_captions_stay_true_of_their_image():
@@ -230,14 +230,14 @@ def test_changed_views_are_repeatable_and_differ():
 
 @weights
 def test_training_killed_and_resumed_gives_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(clip, "BATCH_SIZE", 6)
-    monkeypatch.setitem(clip.SETTINGS, "checkpoint_every", 2)
+    monkeypatch.setattr(clip_training, "BATCH_SIZE", 6)
+    monkeypatch.setitem(clip_training.SETTINGS, "checkpoint_every", 2)
     tokenizer, captions = load_tokenizer(), [CAPTION, CAPTION.replace("woman", "man"), "casual selfie of a man, park"]
     features = torch.rand(3, 2, 1280)
 
     def train(folder: Path, after_step=lambda step: None) -> tuple[list[float], dict[str, torch.Tensor]]:
         model = clip.build_clip(clip.clip_config(tokenizer))
-        losses = clip.fit_clip(model, tokenizer, features, captions, folder, total_steps=5, identity="test",
+        losses = clip_training.fit_clip(model, tokenizer, features, captions, folder, total_steps=5, identity="test",
                                after_step=after_step)
         return losses, model.state_dict()
 
@@ -255,12 +255,12 @@ def test_training_killed_and_resumed_gives_the_same_weights(tmp_path: Path, monk
 
 @weights
 def test_training_lowers_the_loss_and_leaves_the_backbone_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(clip, "BATCH_SIZE", 8)
-    monkeypatch.setitem(clip.SETTINGS, "warmup_steps", 1)
+    monkeypatch.setattr(clip_training, "BATCH_SIZE", 8)
+    monkeypatch.setitem(clip_training.SETTINGS, "warmup_steps", 1)
     tokenizer = load_tokenizer()
     model = clip.build_clip(clip.clip_config(tokenizer))
     before = {name: value.clone() for name, value in model.visual.trunk.state_dict().items()}
     captions = [CAPTION, SELFIE]
-    losses = clip.fit_clip(model, tokenizer, torch.rand(2, 4, 1280), captions, tmp_path, total_steps=25, identity="test")
+    losses = clip_training.fit_clip(model, tokenizer, torch.rand(2, 4, 1280), captions, tmp_path, total_steps=25, identity="test")
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:3])
     assert all(torch.equal(model.visual.trunk.state_dict()[name], value) for name, value in before.items())

@@ -1,0 +1,31 @@
+"""The folders and data that the stages of a build share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sana_bench.data.manifest import Manifest, load_manifest
+from sana_bench.shipped import PACKAGE
+from sana_bench.store import Store
+
+SHIPPED_WEIGHTS = PACKAGE / "tiny" / "weights"
+
+
+class Workspace:
+    """Where a build keeps its state (`work`), what it makes (`out`), and what it learns from.
+
+    `store` holds pictures, latents and the card's samples; `tiny_sana`, `tokenizer_folder` and `clip` are the results.
+    """
+
+    def __init__(self, work_folder: Path, out_folder: Path):
+        self.work, self.out = work_folder, out_folder
+        self.store = Store(work_folder / "store")
+        self.tiny_sana, self.tokenizer_folder, self.clip = out_folder / "tiny-sana", out_folder / "tokenizer", out_folder / "clip"
+
+    def training(self) -> Manifest:
+        return load_manifest("openpeople:training", self.store)
+
+    def tokenizer(self):
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.tokenizer_folder)

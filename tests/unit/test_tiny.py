@@ -1,0 +1,126 @@
+"""Building tiny-sana: the parts that its long trainings rest on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sana_bench.errors import ConfigError
+from sana_bench.tiny import autoencoder, build, card, transformer
+from sana_bench.tiny.captions import caption_variant
+from sana_bench.tiny.tokenizer import load_tokenizer
+
+CAPTION = "studio headshot of a woman aged 35 to 45 with short curly black hair, plain white shirt, happy expression, plain grey background"
+
+
+@pytest.fixture(scope="module")
+def views():
+    random = np.random.default_rng(0)
+    return [Image.fromarray(random.integers(0, 255, (64, 64, 3), dtype=np.uint8)).resize((128, 128)) for _ in range(4)]
+
+
+def test_normalised_latents_have_unit_deviation_and_decode_to_the_same(views):
+    model = autoencoder.build_autoencoder().eval()
+    normalised = autoencoder.normalise_latents(model, views)
+    pixels = torch.cat([autoencoder.to_tensor(view) for view in views])
+    with torch.no_grad():
+        latents = normalised.encode(pixels).latent
+        torch.testing.assert_close(normalised.decode(latents).sample, model(pixels).sample, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(latents.std(dim=(0, 2, 3)), torch.ones(32), atol=1e-3, rtol=0)
+
+
+def test_psnr_has_its_closed_form(views):
+    class Shift(torch.nn.Module):
+        """Returns the image 0.1 darker; in 8-bit values that is 12.75."""
+
+        def forward(self, pixels):
+            return type("Output", (), {"sample": pixels - 0.1})
+
+    grey = Image.new("RGB", (8, 8), (128, 128, 128))
+    assert autoencoder.psnr_db(Shift(), grey) == pytest.approx(20 * np.log10(255 / 12.75), abs=1e-3)  # 26.02 dB
+
+
+def test_reconstruction_loss_is_zero_for_identity_and_sees_blur():
+    image = torch.rand(1, 3, 32, 32)
+    assert autoencoder.reconstruction_loss(image, image) == 0
+    blurred = torch.nn.functional.avg_pool2d(image, 3, stride=1, padding=1)
+    assert autoencoder.reconstruction_loss(blurred, image) > autoencoder.reconstruction_loss(image * 0.99, image)
+
+
+def test_batches_depend_on_the_generator_alone():
+    levels = [[np.random.default_rng(seed).integers(0, 255, (300, 400, 3), dtype=np.uint8)] for seed in range(4)]
+    first, second = (autoencoder.draw_batch(levels, torch.Generator().manual_seed(7)) for _ in range(2))
+    assert torch.equal(first, second) and first.shape == (4, 3, 256, 256)
+    assert -1 <= first.min() and first.max() <= 1
+
+
+def test_a_caption_variant_says_nothing_that_the_caption_does_not():
+    seen = {caption_variant(CAPTION, torch.Generator().manual_seed(seed)) for seed in range(200)}
+    assert CAPTION in seen and len(seen) > 10
+    for variant in seen:
+        assert variant.startswith("studio headshot of a ")
+        for clause in variant.split(", ")[1:]:
+            assert clause in CAPTION
+    assert {variant.split(",")[0] for variant in seen} >= {
+        "studio headshot of a person", "studio headshot of a woman", "studio headshot of a woman with short curly black hair"}
+    assert caption_variant("another kind of text", torch.Generator()) == "another kind of text"
+
+
+class Stop(Exception):
+    """Stands for a kill."""
+
+
+def test_transformer_training_learns_and_resumes_to_the_same_weights(tmp_path, monkeypatch):
+    """On latents of 4x4 and 8x8, so that it costs seconds; everything else is as shipped."""
+    monkeypatch.setattr(transformer, "BATCH_SIZES", {1024: 2, 2048: 2})
+    monkeypatch.setitem(transformer.SETTINGS, "warmup_steps", 1)
+    monkeypatch.setitem(transformer.SETTINGS, "checkpoint_every", 2)
+    latents = {side: torch.randn(3, 32, side // 256, side // 256, generator=torch.Generator().manual_seed(side)) for side in (1024, 2048)}
+
+    def train(folder, stop_after=None):
+        def after_step(step):
+            if step == stop_after:
+                raise Stop
+
+        return transformer.train_transformer(latents, [CAPTION] * 3, ["emotion"] * 3, load_tokenizer(), folder, total_steps=5,
+                                             identity="test", after_step=after_step)
+
+    unbroken, losses = train(tmp_path / "unbroken")
+    with pytest.raises(Stop):
+        train(tmp_path / "broken", stop_after=3)
+    resumed, resumed_losses = train(tmp_path / "broken")
+    assert resumed_losses == losses and np.isfinite(losses).all()
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in unbroken.state_dict().items())
+
+
+def test_captions_are_encoded_as_the_pipeline_encodes_prompts():
+    from diffusers import SanaPipeline
+
+    tokenizer = load_tokenizer()
+    text_encoder = transformer.build_text_encoder(tokenizer).eval()
+    pipeline = SanaPipeline(tokenizer=tokenizer, text_encoder=text_encoder, vae=None, transformer=None, scheduler=None)
+    with torch.no_grad():
+        expected, expected_mask, _, _ = pipeline.encode_prompt(CAPTION.upper(), False, device="cpu", complex_human_instruction=None,
+                                                               max_sequence_length=transformer.MAX_SEQUENCE_LENGTH)
+        found, mask = transformer.encode_captions(tokenizer, text_encoder, [CAPTION.upper()])
+    assert torch.equal(mask, expected_mask) and torch.allclose(found, expected)
+
+
+def test_the_weights_fit_into_the_package():
+    modules = transformer.build_modules(load_tokenizer())
+    own = sum(value.numel() for value in [*modules.parameters(), *autoencoder.build_autoencoder().parameters()])
+    assert 2 * own < 45_000_000  # bytes in half precision
+
+
+def test_the_cards_suite_is_40_portraits_and_20_bodies_without_held_out_people():
+    suite = card.card_suite()
+    tags = [prompt.tags[0] for prompt in suite.prompt]
+    assert tags.count("portrait") == 40 and tags.count("full_body") == 20
+    assert not any("tightly curled" in prompt.text or "light brown hair" in prompt.text for prompt in suite.prompt)
+
+
+def test_an_unknown_stage_names_the_nearest(tmp_path):
+    with pytest.raises(ConfigError, match='Did you mean "autoencoder"'):
+        build.build_tiny(tmp_path, tmp_path, ("autoencoders",))
