@@ -54,7 +54,8 @@ def base_digest(model: ModelSection) -> str:
     folder = base_folder(model)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors", ".model"))
     if not (folder / "model_index.json").is_file():
-        raise ModelError(f"{folder} is no diffusers pipeline: model_index.json is missing")
+        remedy = "; train it with `sana-bench build-tiny`" if model.base == TINY_SANA else ""
+        raise ModelError(f"{folder} is no diffusers pipeline: model_index.json is missing{remedy}")
     return digest_of([[str(path.relative_to(folder)), fingerprint_file(path)] for path in files])
 
 
