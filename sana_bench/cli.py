@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from sana_bench.console import Reply, Table, megabytes, only_the_answer_on_stdout, outcome_reply, result_table, show
 from sana_bench.errors import ConfigError, SanaBenchError
 from sana_bench.registry import near_names
+from sana_bench.shipped import cache_folder
 from sana_bench.usage import Arguments, Command, Parser, UsageError, one_of, overview
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def _prompts_arguments(parser: Parser) -> None:
 
 def _build_tiny_arguments(parser: Parser) -> None:
     parser.add_argument("stages", metavar="STAGE", nargs="*", help="only these stages (default: all, in order)")
-    parser.add_argument("--work", metavar="FOLDER", type=Path, default=Path("build/tiny"),
-                        help="where the trainings keep their state (default: build/tiny)")
+    parser.add_argument("--work", metavar="FOLDER", type=Path, default=cache_folder() / "tiny-build",
+                        help="where the trainings keep their state (default: tiny-build in the cache folder)")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the weights go (default: into the package)")
 
 
@@ -220,7 +221,7 @@ def run_prompts(arguments: Arguments) -> Reply:
 
 
 @command("build-tiny", KEEP, _build_tiny_arguments, "sana-bench build-tiny",
-         "sana-bench build-tiny --work build/tiny --out my_weights")
+         "sana-bench build-tiny --work my_build --out my_weights")
 def run_build_tiny(arguments: Arguments) -> Reply:
     """train tiny-sana, the embedded base model, from scratch
 

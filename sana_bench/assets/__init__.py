@@ -21,6 +21,7 @@ from sana_bench.assets.pins import ASSETS, Asset
 from sana_bench.errors import AssetError
 from sana_bench.progress import progress
 from sana_bench.registry import near_names
+from sana_bench.shipped import cache_folder
 from sana_bench.store import digest_of, sha256_file
 
 CACHE_VARIABLE = "SANA_BENCH_CACHE"
@@ -124,8 +125,7 @@ def _chosen(names: Sequence[str] | None) -> list[str]:
 
 
 def _root() -> Path:
-    cache = os.environ.get(CACHE_VARIABLE)
-    return (Path(cache).expanduser() if cache else Path.home() / ".cache" / "sana-bench").absolute() / "assets"
+    return cache_folder() / "assets"
 
 
 def _folder(name: str) -> Path:
