@@ -26,20 +26,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sana_bench.comparability import check_suite, metric_obstacle, sampling_obstacle, why_missing
 from sana_bench.config import CompareSection
-from sana_bench.errors import BaselineError, ConfigError, InsufficientSamplesError
+from sana_bench.errors import ConfigError, InsufficientSamplesError
 from sana_bench.metrics import METRICS
-from sana_bench.records import BenchmarkResult, MetricResult, Outcome, RegressionReport, Verdict, WorstSample
+from sana_bench.records import MetricResult, Outcome, RegressionReport, Verdict, WorstSample
 from sana_bench.registry import near_names
 from sana_bench.results import ResultBundle
 from sana_bench.statistics import (Interval, fewest_prompts, mean_interval, prompts_needed, set_interval,
                                    smallest_detectable_effect)
 
 FAILING: tuple[Outcome, ...] = ("regressed", "missing", "not_comparable")
-HOW_MEASURED = ("version", "kind", "unit", "higher_is_better", "extractor", "extractor_digest")
-"""Fields of a MetricResult that must be equal on both sides."""
-REFERENCE_DIGEST = "reference data"
-"""Key of a result's provenance digests."""
 MAX_WORST_SAMPLES, MAX_NAMED = 12, 4
 ROUNDING = 1e-9
 """Relative to the numbers compared: an interval that ends on a bound must not cross it by an error of addition."""
@@ -76,8 +73,8 @@ def compare(candidate: ResultBundle, baseline: ResultBundle | None, settings: Co
     _check_budgets(settings, names)
     obstacle = "there is no baseline yet"
     if baseline:
-        _check_suite(candidate.result, baseline.result, baseline_name)
-        obstacle = _sampling_obstacle(baseline.result, candidate.result)
+        check_suite(candidate.result, baseline.result, baseline_name)
+        obstacle = sampling_obstacle(baseline.result, candidate.result)
     verdicts, harms = [], []
     for name in names:
         verdict, rows = _compare_metric(name, candidate, baseline, settings, obstacle)
@@ -120,10 +117,10 @@ def _compare_metric(name: str, candidate: ResultBundle, baseline: ResultBundle |
 
     if baseline is None:
         return unjudged("missing", obstacle)
-    missing = _why_missing(before, after)
+    missing = why_missing(before, after)
     if missing:
         return unjudged("missing", missing)
-    reason = obstacle or _metric_obstacle(before, after, baseline.result, candidate.result)
+    reason = obstacle or metric_obstacle(before, after, baseline.result, candidate.result)
     if reason:
         return unjudged("not_comparable", reason)
     pairs = _pair(after, baseline, candidate)
@@ -206,61 +203,6 @@ def _check_budgets(settings: CompareSection, measured: list[str]) -> None:
     for name in (override.metric for override in settings.budgets):
         if name not in known:
             raise ConfigError(f'compare.budgets: no metric "{name}".{near_names(name, known)} Known: {", ".join(known)}')
-
-
-def _check_suite(candidate: BenchmarkResult, baseline: BenchmarkResult, name: str) -> None:
-    if candidate.suite_digest != baseline.suite_digest:
-        raise BaselineError(
-            f'baseline "{name}" is of another suite: {baseline.suite} version {baseline.suite_version} '
-            f"({baseline.suite_digest}), while this run drew {candidate.suite} version {candidate.suite_version} "
-            f"({candidate.suite_digest}). Draw that suite (--set score.suite=...), name another baseline "
-            f"(--set compare.baseline=...), or accept this result as a new one")
-
-
-def _sampling_obstacle(before: BenchmarkResult, after: BenchmarkResult) -> str:
-    """Why no metric can be compared, or nothing: images drawn in another way, or from other noise, are no pairs."""
-    for key in sorted(before.sampling.keys() | after.sampling.keys()):
-        old, new = before.sampling.get(key, "not recorded"), after.sampling.get(key, "not recorded")
-        if old != new:
-            return f"sampling setting {key} was {_show(old)} in the baseline and is {_show(new)} now"
-    seeds = {sample.sample_id: sample.seed for sample in before.samples}
-    for sample in after.samples:
-        if seeds.get(sample.sample_id, sample.seed) != sample.seed:
-            return (f"sample {sample.sample_id} was drawn from seed {seeds[sample.sample_id]} in the baseline and from "
-                    f"{sample.seed} now")
-    return ""
-
-
-def _metric_obstacle(before: MetricResult, after: MetricResult, baseline: BenchmarkResult,
-                     candidate: BenchmarkResult) -> str:
-    """Why this metric cannot be compared, or nothing."""
-    for field in HOW_MEASURED:
-        old, new = getattr(before, field), getattr(after, field)
-        if old != new:
-            return f"{field.replace('_', ' ')} was {_show(old)} in the baseline and is {_show(new)} now"
-    entry = METRICS.get(after.metric) if after.metric in METRICS.names() else None
-    if after.kind == "set" and (entry is None or entry.version != after.version):
-        own = f"has version {entry.version}" if entry else "does not have this metric"
-        return f"both sides hold version {after.version}, but this sana-bench {own} and cannot evaluate their statistics"
-    old, new = (result.provenance.digests.get(REFERENCE_DIGEST) for result in (baseline, candidate))
-    if entry is not None and entry.needs_reference and old != new:
-        return f"the real images that it compares with were {_show(old)} in the baseline and are {_show(new)} now"
-    return ""
-
-
-def _show(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def _why_missing(before: MetricResult | None, after: MetricResult | None) -> str:
-    """Why a side has no value, or nothing where both have one."""
-    for side, result in (("baseline", before), ("candidate", after)):
-        if result is None:
-            return f"the {side} was not measured on it"
-        if result.value is None:
-            reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(result.unscored_reasons.items()))
-            return f"the {side} has no value on it ({reasons or 'too few samples'})"
-    return ""
 
 
 def _pair(result: MetricResult, baseline: ResultBundle, candidate: ResultBundle) -> Pairs:

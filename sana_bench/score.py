@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -132,13 +133,15 @@ def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: S
           folder: Path) -> tuple[list[ScoredSample], MetricContext]:
     """Features of all samples and of the reference; writes keypoints and small views for the report."""
     device, images = resolve_device(config.run.device), store.folder("samples", sample_set.digest)
+    views = [folder / "views" / f"{sample.sample_id}.webp" for sample in sample_set.samples]
     items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text,
-                  lambda sample=sample: _read_checked(images / sample.file_name, sample.pixels_sha256))
-             for sample in sample_set.samples]
+                  partial(_read_and_show, images / sample.file_name, sample.pixels_sha256, view))
+             for sample, view in zip(sample_set.samples, views, strict=True)]
     with FeatureStore(store, {entry.extractor for entry in entries} | set(DRAWN), device) as features:
         found = features.features_of(items, "score images")
-    for sample in sample_set.samples:
-        _write_view(folder / "views" / f"{sample.sample_id}.webp", images / sample.file_name)
+    for item, view in zip(items, views, strict=True):
+        if not view.exists():  # its features were in the store, so nothing has decoded it yet
+            item.load()
     points = {sample.sample_id: _keypoints(sample.width, sample.height, each)
               for sample, each in zip(sample_set.samples, found, strict=True)}
     write_bytes(folder / "keypoints.json", json.dumps(points, separators=(",", ":")).encode())
@@ -166,24 +169,19 @@ def _reference_view(manifest: Manifest, row: Row, size: tuple[int, int]) -> np.n
     return np.asarray(fit_view(image, *size, fit=row.fit, focus_y=row.focus_y))
 
 
-def _read_checked(path: Path, sha256: str) -> np.ndarray:
+def _read_and_show(path: Path, sha256: str, view: Path) -> np.ndarray:
+    """Decode an image once: its checked pixels for the extractors, and a small WebP for people, from which nothing is scored."""
+    from PIL import Image
+
     pixels = read_image(path, StoreError)
     if pixels_sha256(pixels) != sha256:
         raise StoreError(f"{path} was altered after it was generated; delete its folder to generate it again")
-    return pixels
-
-
-def _write_view(path: Path, source: Path) -> None:
-    """A WebP of at most VIEW_PX for people to look at; scores are never made from it."""
-    from PIL import Image
-
-    if path.exists():
-        return
-    image = Image.fromarray(read_image(source, StoreError))
+    image = Image.fromarray(pixels)
     image.thumbnail((VIEW_PX, VIEW_PX), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=85)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(view, buffer.getvalue())
+    return pixels
 
 
 def _keypoints(width: int, height: int, features: Mapping[str, Features]) -> dict:

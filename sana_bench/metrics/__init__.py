@@ -1,4 +1,6 @@
-"""Metrics: numbers made of features. One file a metric (or a family); adding a file adds one. The maths are free functions on arrays.
+"""Metrics: numbers made of features. One file a metric (or a family); adding a file adds one.
+
+The maths are free functions on arrays.
 
 Two kinds:
 
@@ -97,7 +99,10 @@ METRICS: Registry[MetricEntry] = Registry("metric", "sana_bench.metrics")
 
 def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], extractor: str, higher_is_better: bool,
                     unit: str, budget: float, needs_reference: bool = False) -> Callable[[type], type]:
-    """Class decorator; the first line of the class docstring becomes the metric's explanation in the report."""
-    return METRICS.decorator(name, lambda cls: MetricEntry(
-        name=name, version=version, kind=kind, extractor=extractor, higher_is_better=higher_is_better, unit=unit,
-        budget=budget, needs_reference=needs_reference, explanation=(cls.__doc__ or "").strip().splitlines()[0], make=cls))
+    """Class decorator; sets `extractor` on the class, whose docstring's first line explains the metric in the report."""
+    def entry(cls: type) -> MetricEntry:
+        cls.extractor = extractor
+        return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, higher_is_better=higher_is_better,
+                           unit=unit, budget=budget, needs_reference=needs_reference,
+                           explanation=(cls.__doc__ or "").strip().splitlines()[0], make=cls)
+    return METRICS.decorator(name, entry)

@@ -12,29 +12,15 @@ Source: Heusel et al. 2017 (arXiv 1706.08500), eq. 6; Gram form as in FastFID (M
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from sana_bench.errors import InsufficientSamplesError, MetricError
-from sana_bench.features import Features
-from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
+from sana_bench.metrics import register_metric
+from sana_bench.metrics.feature_distance import FeatureDistance
 
 # A covariance of N images has rank N - 1 at most. Below eight, which image is left out moves it more than a model does.
 MIN_IMAGES = 8
-
-
-def feature_matrix(features: Sequence[Features]) -> np.ndarray:
-    """Pooled features of some images, (N, D) float64; (0,) where there is no image.
-
-    Raises:
-        MetricError: a feature is not finite.
-    """
-    matrix_ND = np.array([feature["features"] for feature in features], dtype=np.float64)
-    if not np.isfinite(matrix_ND).all():
-        raise MetricError("an image has features that are not finite: its pixels or the extractor's weights are damaged. "
-                          "Run `sana-bench assets verify` and score again")
-    return matrix_ND
 
 
 def frechet_statistics(generated_ND: np.ndarray, real_MD: np.ndarray) -> dict[str, np.ndarray]:
@@ -93,36 +79,17 @@ def frechet_distance(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
     return frechet_of_subset(statistics, np.arange(len(generated_ND)))
 
 
-def check_num_images(num_images: int, minimum: int, which: str) -> None:
-    """Raises InsufficientSamplesError where there are fewer than `minimum` images of that kind."""
-    if num_images < minimum:
-        raise InsufficientSamplesError(f"{num_images} {which} image(s), and this metric needs at least {minimum}: "
-                                       f"add images, or leave it out of score.metrics")
-
-
 # For photographs of two groups of people it is 53 at N = 196 and 90 at N = 16; a blur of 3 pixels at 512 adds 27. Five is
 # a fifth of that blur, and about one standard deviation of a paired difference at N = 16.
 @register_metric("fd_efficientnet_lite0", version=1, kind="set", extractor="efficientnet_lite0", higher_is_better=False,
                  unit="squared feature units", budget=5.0, needs_reference=True)
-class FrechetEfficientNet:
+class FrechetEfficientNet(FeatureDistance):
     """Distance in mean and spread of EfficientNet-lite0 features to real people; reads high with few images.
 
     The bias hides lost diversity at small N: a model whose images are 10 % less spread can score better than a perfect one
     up to N = 1,000. Read it beside `kid_efficientnet_lite0`, which has no bias, and the diversity metrics.
     """
 
-    def __init__(self, context: MetricContext) -> None:
-        check_num_images(len(context.reference), MIN_IMAGES, "reference")
-        self.real_MD = feature_matrix([features["efficientnet_lite0"] for features in context.reference])
-
-    def usable(self, sample: ScoredSample) -> Unscored | None:
-        return None
-
-    def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
-        generated_ND = feature_matrix([sample.features["efficientnet_lite0"] for sample in samples])
-        return frechet_statistics(generated_ND, self.real_MD)
-
-    @staticmethod
-    def evaluate(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
-        check_num_images(len(np.unique(indices)), MIN_IMAGES, "generated")
-        return frechet_of_subset(statistics, indices)
+    min_images = MIN_IMAGES
+    reduce = staticmethod(frechet_statistics)
+    distance = staticmethod(frechet_of_subset)

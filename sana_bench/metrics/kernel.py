@@ -11,12 +11,12 @@ Source: Bińkowski et al. 2018 (arXiv 1801.01401), section 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
-from sana_bench.metrics.frechet import check_num_images, feature_matrix
+from sana_bench.metrics import register_metric
+from sana_bench.metrics.feature_distance import FeatureDistance
 
 # The estimator is unbiased at any size; one pair is the least for which it is defined. Its interval tells the rest.
 MIN_IMAGES = 2
@@ -73,24 +73,15 @@ def kernel_distance(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
 # that blur, and about one standard deviation at N = 16.
 @register_metric("kid_efficientnet_lite0", version=1, kind="set", extractor="efficientnet_lite0", higher_is_better=False,
                  unit="MMD² x 1000", budget=5.0, needs_reference=True)
-class KernelEfficientNet:
+class KernelEfficientNet(FeatureDistance):
     """Unbiased kernel distance of EfficientNet-lite0 features to real people; about 0 when equal, by chance below.
 
     It sees shifts of the mean well and changes of spread poorly: read it beside the Fréchet distance and diversity.
     """
 
-    def __init__(self, context: MetricContext) -> None:
-        check_num_images(len(context.reference), MIN_IMAGES, "reference")
-        self.real_MD = feature_matrix([features["efficientnet_lite0"] for features in context.reference])
-
-    def usable(self, sample: ScoredSample) -> Unscored | None:
-        return None
-
-    def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
-        generated_ND = feature_matrix([sample.features["efficientnet_lite0"] for sample in samples])
-        return kernel_statistics(generated_ND, self.real_MD)
+    min_images = MIN_IMAGES
+    reduce = staticmethod(kernel_statistics)
 
     @staticmethod
-    def evaluate(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
-        check_num_images(len(np.unique(indices)), MIN_IMAGES, "generated")
+    def distance(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
         return 1000 * kernel_distance_of_subset(statistics, indices)

@@ -19,7 +19,7 @@ from sana_bench.store import digest_of, fingerprint_file, write_bytes
 from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace
 
 AUTOENCODER_STEPS = 1800
-TRANSFORMER_STEPS = 3200
+TRANSFORMER_STEPS = 2200
 CLIP_STEPS = 600
 RESOLUTION = 2048
 

@@ -7,7 +7,8 @@ import pytest
 
 from sana_bench.errors import InsufficientSamplesError, MetricError
 from sana_bench.metrics import MetricContext
-from sana_bench.metrics.frechet import (MIN_IMAGES, FrechetEfficientNet, feature_matrix, frechet_distance, frechet_of_subset,
+from sana_bench.metrics.feature_distance import feature_matrix
+from sana_bench.metrics.frechet import (MIN_IMAGES, FrechetEfficientNet, frechet_distance, frechet_of_subset,
                                         frechet_statistics)
 from sana_bench.prompts import Target
 

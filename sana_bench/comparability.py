@@ -1,0 +1,68 @@
+"""Why two results, or one metric of them, cannot be compared. No verdict is made here; see compare.py."""
+
+from __future__ import annotations
+
+from sana_bench.errors import BaselineError
+from sana_bench.metrics import METRICS
+from sana_bench.records import BenchmarkResult, MetricResult
+
+HOW_MEASURED = ("version", "kind", "unit", "higher_is_better", "extractor", "extractor_digest")
+"""Fields of a MetricResult that must be equal on both sides."""
+REFERENCE_DIGEST = "reference data"
+"""Key of a result's provenance digests."""
+
+
+def check_suite(candidate: BenchmarkResult, baseline: BenchmarkResult, name: str) -> None:
+    """Raises BaselineError where the two drew different prompts: a mistake of the caller, not a verdict."""
+    if candidate.suite_digest != baseline.suite_digest:
+        raise BaselineError(
+            f'baseline "{name}" is of another suite: {baseline.suite} version {baseline.suite_version} '
+            f"({baseline.suite_digest}), while this run drew {candidate.suite} version {candidate.suite_version} "
+            f"({candidate.suite_digest}). Draw that suite (--set score.suite=...), name another baseline "
+            f"(--set compare.baseline=...), or accept this result as a new one")
+
+
+def sampling_obstacle(before: BenchmarkResult, after: BenchmarkResult) -> str:
+    """Why no metric can be compared, or nothing: images drawn in another way, or from other noise, are no pairs."""
+    for key in sorted(before.sampling.keys() | after.sampling.keys()):
+        old, new = before.sampling.get(key, "not recorded"), after.sampling.get(key, "not recorded")
+        if old != new:
+            return f"sampling setting {key} was {_show(old)} in the baseline and is {_show(new)} now"
+    seeds = {sample.sample_id: sample.seed for sample in before.samples}
+    for sample in after.samples:
+        if seeds.get(sample.sample_id, sample.seed) != sample.seed:
+            return (f"sample {sample.sample_id} was drawn from seed {seeds[sample.sample_id]} in the baseline and from "
+                    f"{sample.seed} now")
+    return ""
+
+
+def metric_obstacle(before: MetricResult, after: MetricResult, baseline: BenchmarkResult,
+                    candidate: BenchmarkResult) -> str:
+    """Why this metric cannot be compared, or nothing."""
+    for field in HOW_MEASURED:
+        old, new = getattr(before, field), getattr(after, field)
+        if old != new:
+            return f"{field.replace('_', ' ')} was {_show(old)} in the baseline and is {_show(new)} now"
+    entry = METRICS.get(after.metric) if after.metric in METRICS.names() else None
+    if after.kind == "set" and (entry is None or entry.version != after.version):
+        own = f"has version {entry.version}" if entry else "does not have this metric"
+        return f"both sides hold version {after.version}, but this sana-bench {own} and cannot evaluate their statistics"
+    old, new = (result.provenance.digests.get(REFERENCE_DIGEST) for result in (baseline, candidate))
+    if entry is not None and entry.needs_reference and old != new:
+        return f"the real images that it compares with were {_show(old)} in the baseline and are {_show(new)} now"
+    return ""
+
+
+def why_missing(before: MetricResult | None, after: MetricResult | None) -> str:
+    """Why a side has no value, or nothing where both have one."""
+    for side, result in (("baseline", before), ("candidate", after)):
+        if result is None:
+            return f"the {side} was not measured on it"
+        if result.value is None:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(result.unscored_reasons.items()))
+            return f"the {side} has no value on it ({reasons or 'too few samples'})"
+    return ""
+
+
+def _show(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
