@@ -5,6 +5,7 @@ The docstring of a command is its help. Nothing heavy is imported before a comma
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 PASSED, REGRESSED, ERROR, INTERRUPTED = 0, 1, 2, 130
 VERDICT_CODES = {"passed": PASSED, "regressed": REGRESSED}
+MACHINE_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+"""A full or failing disk and missing rights are told in one line; any other system error is a fault of ours."""
 DEFAULT_RECIPE = "tiny"
 WHOLE, STAGE, KEEP, LOOK = "The whole benchmark", "One stage at a time", "Baselines and materials", "This machine"
 
@@ -282,6 +285,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(*words)
     except SanaBenchError as error:
         print(f"sana-bench: error: {error}", file=sys.stderr)
+        return ERROR
+    except OSError as error:
+        if error.errno not in MACHINE_TROUBLE:
+            traceback.print_exc()
+        print(f"sana-bench: error: {error}. Nothing that was finished is lost; the same command goes on from there.", file=sys.stderr)
         return ERROR
     except KeyboardInterrupt:
         print("sana-bench: stopped. Everything finished is kept; the same command goes on from there.", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +17,7 @@ from sana_bench.records import BenchmarkResult, Checkpoint, RegressionReport, Sa
 from sana_bench.report import write_report
 from sana_bench.results import load_bundle
 from sana_bench.score import find_result, score
-from sana_bench.store import Store, digest_of, read_record, write_record
+from sana_bench.store import Store, copy_folder, digest_of, read_record, write_record
 from sana_bench.train import find_checkpoint, train
 
 REPORT_RECORD = "regression.json"
@@ -117,9 +116,9 @@ def _make_run_folder(config: RunConfig, run_dir: Path, result: BenchmarkResult, 
         report = compare(load_bundle(result_folder), baseline, config.compare, name)
         stages = {**result.stages, "compare": meter.cost()}
     with measure() as meter:
-        shutil.copytree(result_folder, run_dir, ignore=shutil.ignore_patterns("result.json"), dirs_exist_ok=True)
+        copy_folder(result_folder, run_dir, skip="result.json")
         if baseline_folder and baseline_copy:
-            shutil.copytree(baseline_folder, baseline_copy, dirs_exist_ok=True)
+            copy_folder(baseline_folder, baseline_copy)
         own = result.model_copy(update={"name": config.name, "config": config.model_dump(mode="json"), "stages": stages})
         write_record(run_dir / "result.json", own)
         write_report(run_dir, report, run_dir, baseline_copy, reused)

@@ -50,10 +50,21 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}. Free space or choose another folder with "
-                         f"--set run.store=... ; nothing that was there is lost") from error
+        raise StoreError(f"cannot write {path}: {error.strerror}. Free space or choose another folder (--set run.store=... "
+                         f"or run.reports=...); nothing that was there is lost") from error
     finally:
         _remove_quietly(temporary)
+
+
+def copy_folder(source: Path, target: Path, skip: str = "") -> None:
+    """Copy all files of a folder but those named `skip`, each whole or not at all.
+
+    Raises:
+        StoreError: the target cannot be written or the disk is full.
+    """
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and path.name != skip:
+            write_bytes(target / path.relative_to(source), path.read_bytes())
 
 
 def _remove_quietly(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sana_bench.config import RunConfig, TrainSection
 from sana_bench.data.latents import cached_latents
 from sana_bench.data.manifest import data_digest, load_manifest
-from sana_bench.errors import ConfigError
+from sana_bench.errors import ConfigError, StoreError
 from sana_bench.models import BASE_DIGEST_KEY, load_pipeline, resolve_device
 from sana_bench.records import TrainingSummary
 from sana_bench.registry import near_names
@@ -125,14 +125,17 @@ def _save(transformer, context: TrainingContext) -> None:
     from diffusers import SanaPipeline
     from diffusers.training_utils import _collate_lora_metadata
     from peft.utils import get_peft_model_state_dict
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     from sana_bench.training.checkpoints import save_weights
 
     transformer.peft_config["default"].target_modules = sorted(context.config.train.target_modules)  # peft holds a set
     temporary = context.folder / ".unsigned"
-    SanaPipeline.save_lora_weights(temporary, transformer_lora_layers=get_peft_model_state_dict(transformer),
-                                   weight_name=WEIGHTS_FILE, **_collate_lora_metadata({"transformer": transformer}))
+    try:
+        SanaPipeline.save_lora_weights(temporary, transformer_lora_layers=get_peft_model_state_dict(transformer),
+                                       weight_name=WEIGHTS_FILE, **_collate_lora_metadata({"transformer": transformer}))
+    except SafetensorError as error:  # how the library says that the disk is full
+        raise StoreError(f"cannot write the adapter into {temporary}: {error}. The training state is kept") from error
     with safe_open(temporary / WEIGHTS_FILE, framework="pt") as file:
         header = {**(file.metadata() or {}), BASE_DIGEST_KEY: context.base_digest}
         save_weights(context.folder / WEIGHTS_FILE, {name: file.get_tensor(name) for name in file.keys()}, header)
