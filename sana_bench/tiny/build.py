@@ -19,7 +19,7 @@ from sana_bench.store import digest_of, fingerprint_file, write_bytes
 from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace
 
 AUTOENCODER_STEPS = 1800
-TRANSFORMER_STEPS = 2200
+TRANSFORMER_STEPS = 2300
 CLIP_STEPS = 600
 RESOLUTION = 2048
 
@@ -93,8 +93,7 @@ def build_transformer(build: Workspace) -> None:
     for side in transformer.BATCH_SIZES:
         files = cached_latents(manifest, None, vae_identity=_vae_identity(build), resolution=side, store=build.store)
         latents[side] = torch.stack([load_file(path)["latents"] for path in files])
-    identity = digest_of(["transformer", manifest.digest, _vae_identity(build), TRANSFORMER_STEPS, transformer.TRANSFORMER_CONFIG,
-                          transformer.TEXT_CONFIG, transformer.SETTINGS])
+    identity = digest_of(["transformer", manifest.digest, _vae_identity(build), TRANSFORMER_STEPS, *transformer.IDENTITY])
     modules, losses = transformer.train_transformer(latents, [row.text for row in manifest.rows], [row.kind for row in manifest.rows],
                                                     build.tokenizer(), build.work / "transformer", total_steps=TRANSFORMER_STEPS,
                                                     identity=identity)

@@ -25,10 +25,10 @@ MAX_SEQUENCE_LENGTH = 64
 BATCH_SIZES = {1024: 16, 2048: 4}
 """Batch size by view size in pixels; both take the same time a step."""
 
-LARGE_SHARE = (0.25, 1.0)
+LARGE_SHARE = (0.5, 1.0)
 """Share of steps on 2048 px views, in the first and in the last part of training: small views teach composition fast."""
 
-FIRST_PART = 0.6
+FIRST_PART = 0.45
 CAPTION_DROPOUT = 0.1
 FLOW_SHIFT = 3.0
 SETTINGS = dict(seed=1, learning_rate=8e-4, warmup_steps=100, schedule="linear", checkpoint_every=25)
@@ -36,6 +36,10 @@ SETTINGS = dict(seed=1, learning_rate=8e-4, warmup_steps=100, schedule="linear",
 KIND_WEIGHTS = {"studio_portrait": 6.0, "studio_posture": 5.0, "amateur_selfie": 6.0, "amateur_posture": 5.0,
                 "emotion": 0.7, "head": 1.0, "body": 1.0}
 """How often a picture is drawn: the four photographs of a person as often together as the 24 small cells."""
+
+IDENTITY = (TRANSFORMER_CONFIG, TEXT_CONFIG, MAX_SEQUENCE_LENGTH, BATCH_SIZES, LARGE_SHARE, FIRST_PART, CAPTION_DROPOUT, FLOW_SHIFT,
+            SETTINGS, KIND_WEIGHTS)
+"""All that decides the weights beside the data, the autoencoder and the number of steps."""
 
 
 def build_transformer():
