@@ -14,11 +14,11 @@ from pathlib import Path
 
 from sana_bench.errors import BaselineError, StoreError
 from sana_bench.records import Acceptance
-from sana_bench.results import RESULT_FILE, SCORES_FILE, STATISTICS_FILE, load_bundle
+from sana_bench.results import RESULT_FILE, files_of, load_bundle
 from sana_bench.shipped import shipped_folder
 from sana_bench.store import write_record
 
-ACCEPTANCE_FILE, KEYPOINTS_FILE = "acceptance.json", "keypoints.json"
+ACCEPTANCE_FILE = "acceptance.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
@@ -37,6 +37,7 @@ def find_baseline(name_or_path: str, folder: Path) -> Path | None:
             raise BaselineError(f'no result to compare with at "{name_or_path}": it has no {RESULT_FILE}. Give '
                                 f'compare.baseline the name of a baseline or a result folder')
         return path
+    _restore(folder.expanduser() / name_or_path)
     for place in (folder.expanduser() / name_or_path, shipped_folder("baselines") / name_or_path):
         if (place / ACCEPTANCE_FILE).is_file():
             return place
@@ -61,8 +62,7 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
     if not NAME.fullmatch(name):
         raise BaselineError(f'"{name}" cannot name a baseline: lower-case letters, digits, ".", "-" and "_" only')
     bundle = load_bundle(result_folder)
-    files = [RESULT_FILE, SCORES_FILE, STATISTICS_FILE, KEYPOINTS_FILE,
-             *(f"views/{sample.sample_id}.webp" for sample in bundle.result.samples)]
+    files = files_of(bundle.result)
     missing = [file for file in files if not (result_folder / file).is_file()]
     if missing:
         raise BaselineError(f"{result_folder} lacks {len(missing)} file(s) that reports need, first {missing[0]}. "
@@ -72,12 +72,13 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
     target = folder.expanduser() / name
     fresh = target.with_name(f".{name}.{uuid.uuid4().hex}")
     try:
+        _restore(target)
         _copy(result_folder, files, fresh)
         write_record(fresh / ACCEPTANCE_FILE, acceptance)
         _replace(target, fresh)
     except (OSError, StoreError) as error:
-        raise BaselineError(f"cannot write the baseline {target}: {error}. Free space or choose another folder "
-                            f"with --set run.baselines=... ; the baseline that was there is untouched") from error
+        raise BaselineError(f"cannot write the baseline {target}: {error}. Free space or mend the folder's "
+                            f"rights; the baseline that was there is untouched") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return target
@@ -98,7 +99,15 @@ def _replace(target: Path, fresh: Path) -> None:
     os.rename(target, aside)
     try:
         os.rename(fresh, target)
-    except OSError:
+    except BaseException:  # an interrupt too
         os.rename(aside, target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _restore(target: Path) -> None:
+    """Put back what a killed `accept` had moved aside."""
+    if not target.exists():
+        for aside in sorted(target.parent.glob(f".{target.name}.*.old")):
+            os.rename(aside, target)
+            return

@@ -6,6 +6,7 @@ The docstring of a command is its help. Nothing heavy is imported before a comma
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -55,7 +56,7 @@ def _run_or_config_arguments(parser: Parser) -> None:
 
 def _accept_arguments(parser: Parser) -> None:
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="the run folder whose result becomes the baseline")
-    parser.add_argument("--as", metavar="NAME", dest="name", help="name of the baseline (default: that of the run's recipe)")
+    parser.add_argument("--as", metavar="NAME", dest="name", help="name of the baseline (default: the one that the run was compared with)")
     parser.add_argument("--reason", metavar="TEXT", required=True,
                         help="why this result is the one to compare with; kept beside it")
 
@@ -151,9 +152,10 @@ def run_compare(arguments: Arguments) -> Reply:
 
     Pair by pair, with intervals; then the run folder and its report are written. Exit code 0 passed, 1 regressed, 2 error.
     """
-    from sana_bench.pipeline import compare_stage
+    from sana_bench.pipeline import compare_run_folder, compare_stage
 
-    outcome = compare_stage(_config(arguments))
+    config = _config(arguments)
+    outcome = compare_run_folder(arguments.run_dir, config) if arguments.run_dir else compare_stage(config)
     return outcome_reply(outcome, VERDICT_CODES[outcome.outcome])
 
 
@@ -170,7 +172,7 @@ def run_report(arguments: Arguments) -> Reply:
         _refuse_settings(arguments)
         path = run_folder_report(arguments.run_dir)
     else:
-        path = report_stage(_config(arguments)).run_dir / "report.html"
+        path = report_stage(_config(arguments))
     return Reply({"report": str(path.resolve())}, [f"report: {path}"])
 
 
@@ -183,7 +185,7 @@ def run_accept(arguments: Arguments) -> Reply:
     from sana_bench.baselines import accept
 
     config = _recorded_config(arguments.run_dir)
-    folder = accept(arguments.run_dir, arguments.name or config.name, arguments.reason, Path(config.run.baselines))
+    folder = accept(arguments.run_dir, arguments.name or config.compare.baseline or config.name, arguments.reason, Path(config.run.baselines))
     return Reply({"baseline": str(folder.resolve())},
                  [f"accepted: {folder}", "the next run of this recipe is compared with it"])
 
@@ -201,7 +203,7 @@ def run_assets(arguments: Arguments) -> Reply:
         assets.pull(arguments.names or None)
     elif arguments.action == "verify":
         assets.verify(arguments.names or None)
-    rows = [each for each in assets.status() if not arguments.names or each.name in arguments.names]
+    rows = assets.status(arguments.names or None)
     table = Table(("asset", "installed", "MB", "licence", "purpose", "source"),
                   [(each.name, "yes" if each.installed else "no", megabytes(each.size), each.licence, each.purpose,
                     each.source) for each in rows])
@@ -312,5 +314,9 @@ def _dispatch(name: str, *words: str) -> int:
     arguments = COMMANDS[name].parse(words)
     with only_the_answer_on_stdout() as stream:
         reply = COMMANDS[name].run(arguments)
-        show(reply, arguments.json, stream)
+        try:
+            show(reply, arguments.json, stream)
+            stream.flush()
+        except BrokenPipeError:  # the reader went away (`| head`); what was found out stays
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return reply.code

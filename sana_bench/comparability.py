@@ -12,13 +12,12 @@ REFERENCE_DIGEST = "reference data"
 """Key of a result's provenance digests."""
 
 
-def check_suite(candidate: BenchmarkResult, baseline: BenchmarkResult, name: str) -> None:
-    """Raises BaselineError where the two drew different prompts: a mistake of the caller, not a verdict."""
-    if candidate.suite_digest != baseline.suite_digest:
+def check_suite(suite_digest: str, baseline: BenchmarkResult, name: str) -> None:
+    """Raises BaselineError where the baseline drew another suite: a mistake of the caller, not a verdict."""
+    if suite_digest != baseline.suite_digest:
         raise BaselineError(
             f'baseline "{name}" is of another suite: {baseline.suite} version {baseline.suite_version} '
-            f"({baseline.suite_digest}), while this run drew {candidate.suite} version {candidate.suite_version} "
-            f"({candidate.suite_digest}). Draw that suite (--set score.suite=...), name another baseline "
+            f"({baseline.suite_digest}), while this run's has the digest {suite_digest}. Draw that suite (--set score.suite=...), name another baseline "
             f"(--set compare.baseline=...), or accept this result as a new one")
 
 

@@ -21,7 +21,7 @@ Before that: a metric with no value on a side, or without a single pair, is `mis
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,8 @@ from sana_bench.statistics import (Interval, fewest_prompts, mean_interval, prom
 
 FAILING: tuple[Outcome, ...] = ("regressed", "missing", "not_comparable")
 MAX_WORST_SAMPLES, MAX_NAMED = 12, 4
+JUDGEMENT_VERSION = 1
+"""Goes up when the same numbers give another verdict."""
 ROUNDING = 1e-9
 """Relative to the numbers compared: an interval that ends on a bound must not cross it by an error of addition."""
 
@@ -70,10 +72,10 @@ def compare(candidate: ResultBundle, baseline: ResultBundle | None, settings: Co
         MetricError: a score or a value is not finite.
     """
     names = list(dict.fromkeys(result.metric for side in (candidate, baseline) if side for result in side.result.results))
-    _check_budgets(settings, names)
+    check_budgets(settings, names)
     obstacle = "there is no baseline yet"
     if baseline:
-        check_suite(candidate.result, baseline.result, baseline_name)
+        check_suite(candidate.result.suite_digest, baseline.result, baseline_name)
         obstacle = sampling_obstacle(baseline.result, candidate.result)
     verdicts, harms = [], []
     for name in names:
@@ -198,7 +200,8 @@ def _result(side: ResultBundle | None, name: str) -> MetricResult | None:
     return next((result for result in side.result.results if result.metric == name), None) if side else None
 
 
-def _check_budgets(settings: CompareSection, measured: list[str]) -> None:
+def check_budgets(settings: CompareSection, measured: Sequence[str] = ()) -> None:
+    """Raises ConfigError where a budget is for no metric, neither a registered nor a `measured` one."""
     known = sorted({*measured, *METRICS.names()})
     for name in (override.metric for override in settings.budgets):
         if name not in known:

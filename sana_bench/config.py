@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,7 +25,7 @@ Side = Annotated[int, Field(gt=0, multiple_of=32)]
 class Section(BaseModel):
     """Base of every part of a RunConfig."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ModelSection(Section):
@@ -144,7 +144,7 @@ class RunSection(Section):
     """Folder that receives one run folder a run."""
     baselines: str = "baselines"
     """Folder of accepted baselines; the shipped ones are looked up after it."""
-    device: str = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 
 
@@ -222,9 +222,9 @@ def _explain(problem: dict) -> str:
         return f"{location}: {problem['msg']} (got {problem['input']!r:.80})"
     section: type[BaseModel] = RunConfig
     for part in problem["loc"][:-1]:
-        field = section.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type):
-            return f"{location}: unknown key"
-        section = field.annotation
+        if isinstance(part, int):
+            continue  # a place in a list of sections
+        annotation = section.model_fields[part].annotation
+        section = next(iter(get_args(annotation)), annotation)
     known = list(section.model_fields)
     return f"{location}: unknown key.{near_names(str(problem['loc'][-1]), known)} Known: {', '.join(known)}"

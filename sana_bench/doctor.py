@@ -106,9 +106,6 @@ def check_device(config: RunConfig) -> Finding:
 
     device = resolve_device(config.run.device)
     if device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            return Finding("missing", f"torch {torch.__version__} sees no CUDA device for run.device={config.run.device}",
-                         "install a CUDA build of torch and the driver, or use --set run.device=auto")
         card = torch.cuda.get_device_properties(device)
         return Finding("ok", f"{device}: {card.name}, {card.total_memory / GIB:.0f} GiB (torch {torch.__version__})")
     return Finding("ok", f"{device}, {os.cpu_count()} cores (torch {torch.__version__})")
@@ -131,8 +128,8 @@ def check_store(config: RunConfig) -> Finding:
     existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     free = shutil.disk_usage(existing).free / GIB
     found = f"{free:.1f} GiB free for {folder}"
-    if not os.access(existing, os.W_OK):
-        return Finding("missing", f"{existing} is not writable", "choose another folder with --set run.store=FOLDER")
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        return Finding("missing", f"{existing} is no folder that can be written into", "choose another folder with --set run.store=FOLDER")
     if free < DISK_NEEDED_GIB:
         return Finding("missing", found, f"{DISK_NEEDED_GIB:.0f} GiB are needed: free some, or --set run.store=FOLDER")
     return Finding("ok", found)
@@ -176,10 +173,11 @@ def check_base(config: RunConfig) -> Finding:
 
 
 def check_data(config: RunConfig) -> Finding:
-    from sana_bench.data.manifest import data_digest
+    from sana_bench.data.manifest import check_apart, data_digest
 
     for source in (config.data.training, config.data.reference):
         data_digest(source)
+    check_apart(config.data.training, config.data.reference)
     return Finding("ok", f"{config.data.training} for training, {config.data.reference} as reference")
 
 
@@ -188,6 +186,16 @@ def check_suite(config: RunConfig) -> Finding:
 
     suite = load_suite(config.score.suite)
     return Finding("ok", f"{suite.name} version {suite.version}, {len(suite.prompt)} prompts")
+
+
+def check_registered(config: RunConfig) -> Finding:
+    from sana_bench.compare import check_budgets
+    from sana_bench.score import chosen_metrics
+    from sana_bench.training import TRAINERS
+
+    trainer, metrics = TRAINERS.get(config.train.trainer), chosen_metrics(config)
+    check_budgets(config.compare)
+    return Finding("ok", f"trainer {trainer.name}, {len(metrics)} metrics")
 
 
 def check_baseline(config: RunConfig) -> Finding:
@@ -209,4 +217,4 @@ def check_git(config: RunConfig) -> Finding:
 CHECKS: dict[str, Callable[[RunConfig], Finding]] = {
     "python": check_python, "packages": check_packages, "native libraries": check_native_libraries, "device": check_device,
     "memory": check_memory, "store": check_store, "network": check_network, "assets": check_assets, "base model": check_base,
-    "data": check_data, "suite": check_suite, "baseline": check_baseline, "git": check_git}
+    "data": check_data, "suite": check_suite, "trainer and metrics": check_registered, "baseline": check_baseline, "git": check_git}

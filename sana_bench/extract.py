@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from sana_bench.features import EXTRACTORS, Extractor, Features, View
+from sana_bench.errors import StoreError
 from sana_bench.progress import progress
+from sana_bench.provenance import package_versions
 from sana_bench.store import Store, digest_of, write_bytes
 
 KIND = "features"
@@ -47,7 +50,8 @@ class FeatureStore:
     def __init__(self, store: Store, extractors: Iterable[str], device: str):
         self.names = in_order(extractors)
         self._store, self._device, self._stack = store, device, ExitStack()
-        self._digests = {name: EXTRACTORS.get(name).digest() for name in self.names}
+        made_with = [device.partition(":")[0], package_versions()]  # kernels and resizing filters differ
+        self._digests = {name: digest_of([EXTRACTORS.get(name).digest(), made_with]) for name in self.names}
         self._loaded: dict[str, Extractor] = {}
 
     def __enter__(self) -> FeatureStore:
@@ -70,7 +74,7 @@ class FeatureStore:
                     tracker.advance()
         return results
 
-    def _path(self, item: Item, name: str):
+    def _path(self, item: Item, name: str) -> Path:
         key = digest_of([item.identity, item.prompt, self._digests[name]])
         return self._store.folder(KIND, key[:2]) / f"{key}.safetensors"
 
@@ -78,18 +82,16 @@ class FeatureStore:
         return [name for name in self.names if not self._path(item, name).exists()]
 
     def _read(self, item: Item) -> Mapping[str, Features]:
-        from safetensors.numpy import load_file
-
-        return {name: load_file(self._path(item, name)) for name in self.names}
+        return {name: _load(self._path(item, name)) for name in self.names}
 
     def _extract(self, item: Item) -> Mapping[str, Features]:
-        from safetensors.numpy import load_file, save
+        from safetensors.numpy import save
 
         view, known = View(item.load(), item.prompt), {}
         for name in self.names:
             path = self._path(item, name)
             if path.exists():
-                known[name] = load_file(path)
+                known[name] = _load(path)
                 continue
             known[name] = self._extractor(name).extract(view, known)
             write_bytes(path, save({key: np.ascontiguousarray(value) for key, value in known[name].items()}))
@@ -100,3 +102,13 @@ class FeatureStore:
             self._loaded[name] = EXTRACTORS.get(name).make(self._device)
             self._stack.callback(self._loaded[name].close)
         return self._loaded[name]
+
+
+def _load(path: Path) -> Features:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise StoreError(f"{path} is damaged ({error}). Delete it to have it made again") from error

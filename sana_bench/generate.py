@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sana_bench.config import RunConfig
 from sana_bench.errors import ModelError, StoreError
-from sana_bench.generation.sampling import draw, prepare_pipeline, sampling_record
+from sana_bench.generation.sampling import SAMPLING_VERSION, draw, prepare_pipeline, sampling_record
 from sana_bench.images import pixels_sha256, read_image, write_png
 from sana_bench.measure import measure
 from sana_bench.models import device_in_identity, load_adapter, load_pipeline, resolve_device
@@ -19,13 +19,18 @@ KIND = "samples"
 
 
 def sample_set_digest(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite) -> str:
-    """Digest of everything that decides the pixels."""
+    """Digest of everything that decides the pixels; what a prompt expects to see is no part of it."""
     dtypes = [config.model.transformer_dtype, config.model.text_encoder_dtype, config.model.vae_dtype]
-    return digest_of([checkpoint.digest, suite.digest, config.generate.model_dump(), dtypes, device_in_identity(config.run.device)])
+    prompts = [suite.name, suite.version, [[prompt.id, prompt.text] for prompt in suite.prompt]]
+    return digest_of([SAMPLING_VERSION, checkpoint.digest, prompts, config.generate.model_dump(), dtypes,
+                      device_in_identity(config.run.device)])
 
 
 def find_sample_set(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite, store: Store) -> SampleSet | None:
-    return store.find(KIND, sample_set_digest(config, checkpoint, suite), SampleSet)
+    """The record of a complete set; None where it was never finished, or where an image was deleted since."""
+    digest = sample_set_digest(config, checkpoint, suite)
+    found, folder = store.find(KIND, digest, SampleSet), store.folder(KIND, digest)
+    return found if found and all((folder / sample.file_name).exists() for sample in found.samples) else None
 
 
 def sample_ids(config: RunConfig, suite: PromptSuite) -> list[tuple[str, str, int]]:
@@ -47,6 +52,11 @@ def generate(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite, stor
     if found:
         return found
     digest = sample_set_digest(config, checkpoint, suite)
+    with store.locked(KIND, digest):
+        return find_sample_set(config, checkpoint, suite, store) or _generate(config, checkpoint, suite, store, digest)
+
+
+def _generate(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite, store: Store, digest: str) -> SampleSet:
     folder = store.folder(KIND, digest)
     with measure() as meter:
         _draw_missing(config, checkpoint, suite, store, folder)
@@ -54,8 +64,7 @@ def generate(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite, stor
         cost = meter.cost()
     sampling = sampling_record(config.generate, config.model, resolve_device(config.run.device))
     return store.finish(KIND, digest, SampleSet(
-        digest=digest, checkpoint_digest=checkpoint.digest, suite=suite.name, suite_version=suite.version,
-        suite_digest=suite.digest, sampling=sampling, samples=tuple(samples), cost=cost))
+        digest=digest, checkpoint_digest=checkpoint.digest, suite=suite.name, suite_version=suite.version, sampling=sampling, samples=tuple(samples), cost=cost))
 
 
 def _draw_missing(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite, store: Store, folder: Path) -> None:

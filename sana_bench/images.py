@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sana_bench.errors import SanaBenchError
 from sana_bench.store import write_bytes
@@ -18,10 +18,10 @@ MAX_PIXELS = 64_000_000
 
 
 def read_image(path: Path, error: type[SanaBenchError]) -> np.ndarray:
-    """Decode an image to (H, W, 3) uint8 RGB.
+    """Decode an image to (H, W, 3) uint8 RGB, upright as its EXIF orientation says, on white where it is transparent.
 
     Raises:
-        error: missing, truncated, no image of a known format, or larger than MAX_PIXELS.
+        error: missing, truncated, no image of a known format, of more than 8 bits a channel, or larger than MAX_PIXELS.
     """
     try:
         with warnings.catch_warnings():
@@ -29,9 +29,20 @@ def read_image(path: Path, error: type[SanaBenchError]) -> np.ndarray:
             with Image.open(path, formats=["PNG", "JPEG", "WEBP"]) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise error(f"{path} has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
-                return np.asarray(image.convert("RGB"))
+                if image.mode.startswith(("I", "F")):
+                    raise error(f"{path} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first")
+                return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
         raise error(f"{path} cannot be decoded ({problem}). Delete it to have it made again, or replace it") from problem
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """RGB; what is transparent becomes white, as a page would show it."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    opaque = Image.new("RGBA", image.size, "white")
+    opaque.alpha_composite(image.convert("RGBA"))
+    return opaque.convert("RGB")
 
 
 def write_png(path: Path, pixels_HW3: np.ndarray) -> None:

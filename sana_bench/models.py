@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from sana_bench.config import ModelSection
 from sana_bench.errors import ModelError
 from sana_bench.shipped import PACKAGE
-from sana_bench.store import digest_of, fingerprint_file
+from sana_bench.file_hashes import sha256_cached
+from sana_bench.store import digest_of
 
 TINY_SANA = "tiny-sana"
 COMPONENTS = ("transformer", "text_encoder", "vae")
@@ -24,8 +26,8 @@ def base_folder(model: ModelSection) -> Path:
     """
     if model.base == TINY_SANA:
         return PACKAGE / "tiny" / "weights" / "tiny-sana"
-    if Path(model.base).is_dir():
-        return Path(model.base)
+    if Path(model.base).expanduser().is_dir():
+        return Path(model.base).expanduser()
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model.base):
         raise ModelError(f'no base model "{model.base}": it is neither {TINY_SANA}, nor a folder, nor a hub id (owner/name)')
     if not re.fullmatch(r"[0-9a-f]{40}", model.revision):
@@ -35,8 +37,6 @@ def base_folder(model: ModelSection) -> Path:
 
 
 def _fetch(model: ModelSection) -> Path:
-    import os
-
     from diffusers import SanaPipeline
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -50,13 +50,13 @@ def _fetch(model: ModelSection) -> Path:
 
 
 def base_digest(model: ModelSection) -> str:
-    """Digest of the base's files, without reading all of them."""
+    """Digest of the base's files and of which variant of them is loaded."""
     folder = base_folder(model)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors", ".model"))
     if not (folder / "model_index.json").is_file():
         remedy = "; train it with `sana-bench build-tiny`" if model.base == TINY_SANA else ""
         raise ModelError(f"{folder} is no diffusers pipeline: model_index.json is missing{remedy}")
-    return digest_of([[str(path.relative_to(folder)), fingerprint_file(path)] for path in files])
+    return digest_of([model.variant, [[str(path.relative_to(folder)), sha256_cached(path)] for path in files]])
 
 
 def load_pipeline(model: ModelSection, device: str):
@@ -137,15 +137,23 @@ def device_in_identity(device: str) -> str:
     """What `device` will mean here, told without importing torch (a second run must start fast)."""
     if device != "auto":
         return device
-    return "cuda" if Path("/dev/nvidiactl").exists() else "cpu or mps"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return "cuda" if Path("/dev/nvidiactl").exists() and not hidden else "cpu or mps"
 
 
 def resolve_device(device: str) -> str:
-    """`auto` becomes cuda, mps or cpu, whichever is there first."""
-    if device != "auto":
-        return device
+    """`auto` becomes cuda, mps or cpu, whichever is there first.
+
+    Raises:
+        ModelError: a device that this machine does not have.
+    """
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, usable in there.items() if usable)
+    name, _, index = device.partition(":")
+    if not there[name] or (index and int(index) >= torch.cuda.device_count()):
+        raise ModelError(f"there is no device {device} here (run.device); torch {torch.__version__} sees "
+                         f"{', '.join(each for each, usable in there.items() if usable)}. Use --set run.device=auto")
+    return device

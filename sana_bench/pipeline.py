@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from sana_bench.baselines import find_baseline
-from sana_bench.compare import compare
+from sana_bench.comparability import check_suite
+from sana_bench.compare import JUDGEMENT_VERSION, check_budgets, compare
 from sana_bench.config import RunConfig
+from sana_bench.data.manifest import check_apart, data_digest
 from sana_bench.errors import SanaBenchError
 from sana_bench.generate import find_sample_set, generate
 from sana_bench.measure import measure
 from sana_bench.prompts import PromptSuite, load_suite
 from sana_bench.records import BenchmarkResult, Checkpoint, RegressionReport, SampleSet, StageCost
 from sana_bench.report import write_report
-from sana_bench.results import load_bundle
-from sana_bench.score import find_result, score
-from sana_bench.store import Store, copy_folder, digest_of, read_record, write_record
+from sana_bench.results import RESULT_FILE, files_of, load_bundle
+from sana_bench.score import chosen_metrics, find_result, score
+from sana_bench.store import Store, copy_files, digest_of, read_record, write_record
 from sana_bench.train import find_checkpoint, train
+from sana_bench.training import TRAINERS
 
 REPORT_RECORD = "regression.json"
 
@@ -43,6 +47,7 @@ class RunOutcome:
 def train_and_eval(config: RunConfig) -> RunOutcome:
     """Train, generate, score, compare with the accepted baseline, and report. Ends in seconds where nothing changed."""
     store, suite = Store(config.run.store), load_suite(config.score.suite)
+    check_inputs(config, suite)
     reused = {}
     reused["train"] = find_checkpoint(config, store) is not None
     checkpoint = train(config, store)
@@ -51,6 +56,22 @@ def train_and_eval(config: RunConfig) -> RunOutcome:
     reused["score"] = find_result(config, sample_set.digest, suite, store) is not None
     result_folder = score(config, checkpoint, sample_set, suite, store)
     return _compare_and_report(config, result_folder, reused)
+
+
+def check_inputs(config: RunConfig, suite: PromptSuite) -> None:
+    """Find now what would otherwise stop the run after hours: unknown names, data that does not load, another suite's baseline.
+
+    Raises:
+        SanaBenchError: the first of these.
+    """
+    TRAINERS.get(config.train.trainer)
+    chosen_metrics(config)
+    check_budgets(config.compare)
+    data_digest(config.data.reference)
+    check_apart(config.data.training, config.data.reference)
+    name, folder = _baseline(config)
+    if folder:
+        check_suite(suite.digest, read_record(folder / RESULT_FILE, BenchmarkResult), name)
 
 
 def train_stage(config: RunConfig) -> Checkpoint:
@@ -78,8 +99,15 @@ def compare_stage(config: RunConfig) -> RunOutcome:
     return _compare_and_report(config, folder, dict.fromkeys(("train", "generate", "score"), True))
 
 
-report_stage = compare_stage
-"""Rendering is part of comparing: both take seconds and need records only."""
+def compare_run_folder(run_dir: Path, config: RunConfig) -> RunOutcome:
+    """Compare a finished run with what the accepted baseline is now, from its folder alone; the new folder stands beside it."""
+    beside = config.model_copy(update={"run": config.run.model_copy(update={"reports": str(run_dir.absolute().parent)})})
+    return _compare_and_report(beside, run_dir, dict.fromkeys(("train", "generate", "score"), True))
+
+
+def report_stage(config: RunConfig) -> Path:
+    """Render the report of what is scored already, again where it was rendered before."""
+    return run_folder_report(compare_stage(config).run_dir)
 
 
 def run_folder_report(run_dir: Path) -> Path:
@@ -89,17 +117,22 @@ def run_folder_report(run_dir: Path) -> Path:
     return write_report(run_dir, report, run_dir, baseline if baseline.is_dir() else None)
 
 
-def _compare_and_report(config: RunConfig, result_folder: Path, reused: dict[str, bool]) -> RunOutcome:
+def _baseline(config: RunConfig) -> tuple[str, Path | None]:
     name = config.compare.baseline or config.name
-    baseline_folder = find_baseline(name, Path(config.run.baselines))
-    result = read_record(result_folder / "result.json", BenchmarkResult)
-    baseline_digest = read_record(baseline_folder / "result.json", BenchmarkResult).digest if baseline_folder else ""
-    run_id = digest_of([result.digest, config.model_dump(mode="json"), name, baseline_digest])
-    run_dir = Path(config.run.reports) / f"{config.name}-{run_id}"
-    finished = (run_dir / "report.html").exists() and (run_dir / REPORT_RECORD).exists()
+    return name, find_baseline(name, Path(config.run.baselines))
+
+
+def _compare_and_report(config: RunConfig, result_folder: Path, reused: dict[str, bool]) -> RunOutcome:
+    name, baseline_folder = _baseline(config)
+    result = read_record(result_folder / RESULT_FILE, BenchmarkResult)
+    baseline_digest = read_record(baseline_folder / RESULT_FILE, BenchmarkResult).digest if baseline_folder else ""
+    settings = config.model_dump(mode="json", exclude={"run"})
+    run_id = digest_of([result.digest, settings, name, baseline_digest, JUDGEMENT_VERSION, version("sana-bench")])
+    run_dir = Path(config.run.reports).expanduser() / f"{config.name}-{run_id}"
+    finished = all((run_dir / file).exists() for file in (RESULT_FILE, REPORT_RECORD, "report.html"))
     if finished:
         report = read_record(run_dir / REPORT_RECORD, RegressionReport)
-        stages = read_record(run_dir / "result.json", BenchmarkResult).stages
+        stages = read_record(run_dir / RESULT_FILE, BenchmarkResult).stages
     else:
         report, stages = _make_run_folder(config, run_dir, result, result_folder, baseline_folder, name, reused)
     reused = {**reused, "compare": finished, "report": finished}
@@ -116,14 +149,15 @@ def _make_run_folder(config: RunConfig, run_dir: Path, result: BenchmarkResult, 
         report = compare(load_bundle(result_folder), baseline, config.compare, name)
         stages = {**result.stages, "compare": meter.cost()}
     with measure() as meter:
-        copy_folder(result_folder, run_dir, skip="result.json")
-        if baseline_folder and baseline_copy:
-            copy_folder(baseline_folder, baseline_copy)
+        names = [*files_of(result), "suite.json", "checkpoint.json"]
+        copy_files(result_folder, run_dir, [name for name in names if name != RESULT_FILE])
+        if baseline and baseline_folder and baseline_copy:
+            copy_files(baseline_folder, baseline_copy, files_of(baseline.result))
         own = result.model_copy(update={"name": config.name, "config": config.model_dump(mode="json"), "stages": stages})
-        write_record(run_dir / "result.json", own)
+        write_record(run_dir / RESULT_FILE, own)
         write_report(run_dir, report, run_dir, baseline_copy, reused)
         stages["report"] = meter.cost()
-    write_record(run_dir / "result.json", own.model_copy(update={"stages": stages}))
+    write_record(run_dir / RESULT_FILE, own.model_copy(update={"stages": stages}))
     write_report(run_dir, report, run_dir, baseline_copy, reused)  # once more, now that its own cost is known
     write_record(run_dir / REPORT_RECORD, report)
     return report, stages

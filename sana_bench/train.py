@@ -38,7 +38,13 @@ def train(config: RunConfig, store: Store) -> Checkpoint:
     found = find_checkpoint(config, store)
     if found:
         return found
-    digest, base = checkpoint_digest(config), base_digest(config.model)
+    digest = checkpoint_digest(config)
+    with store.locked(KIND, digest):
+        return find_checkpoint(config, store) or _train(config, store, digest)
+
+
+def _train(config: RunConfig, store: Store, digest: str) -> Checkpoint:
+    base = base_digest(config.model)
     folder = store.folder(KIND, digest)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = TRAINERS.get(config.train.trainer).make()

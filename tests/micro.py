@@ -38,7 +38,7 @@ num_inference_steps = 2
 guidance_scale = 2.0
 max_sequence_length = 16
 complex_human_instruction = false
-num_images_per_prompt = 2
+num_images_per_prompt = 1
 batch_size = 2
 [score]
 suite = "{suite}"
@@ -53,7 +53,7 @@ baselines = "{folder}/baselines"
 SUITE = """
 name = "micro_suite"
 version = {version}
-description = "Three prompts for tests."
+description = "As many prompts as a verdict needs."
 source = "sana-bench"
 license = "CC0-1.0"
 [[prompt]]
@@ -63,6 +63,15 @@ text = "studio portrait of a person, plain grey background"
 id = "body"
 text = "full-body studio photo of a woman, standing straight"
 expects = {{ faces = 1, hands = 2, full_body = true }}
+[[prompt]]
+id = "selfie"
+text = "casual selfie of a man, park"
+[[prompt]]
+id = "headshot"
+text = "studio headshot of a woman, happy expression"
+[[prompt]]
+id = "body-man"
+text = "full-body studio photo of a man, white t-shirt and shorts"
 [[prompt]]
 id = "script"
 text = "a person with a sign that says <script>alert('x')</script>"

@@ -10,15 +10,14 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import sys
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sana_bench.assets.pins import ASSETS, Asset
 from sana_bench.errors import AssetError
+from sana_bench.locks import locked
 from sana_bench.progress import progress
 from sana_bench.registry import near_names
 from sana_bench.shipped import cache_folder
@@ -80,7 +79,7 @@ def pull(names: Sequence[str] | None = None) -> list[str]:
         return []
     root = _root()
     try:
-        with _locked(root):
+        with locked(root / ".lock", f"a pull into {root}"):
             return _pull_into(root, wanted)
     except OSError as error:
         raise AssetError(f"cannot write the cache {root}: {error.strerror or error}. Free space or choose another folder "
@@ -104,11 +103,15 @@ def verify(names: Sequence[str] | None = None) -> list[str]:
     return chosen
 
 
-def status() -> list[AssetStatus]:
-    """Every known asset, sorted by name."""
+def status(names: Sequence[str] | None = None) -> list[AssetStatus]:
+    """The given assets (all, sorted by name, where none is).
+
+    Raises:
+        AssetError: an unknown name.
+    """
     return [AssetStatus(name=name, installed=_is_installed(name), path=_path(name), size=_size(name),
                         source=str(ASSETS[name].source), licence=ASSETS[name].licence, purpose=ASSETS[name].purpose)
-            for name in asset_names()]
+            for name in _chosen(names)]
 
 
 def _asset(name: str) -> Asset:
@@ -210,21 +213,3 @@ def _install(staged: Path, folder: Path, files: list[str]) -> None:
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         os.replace(staged / file, folder / file)
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One pull at a time in a cache. The operating system frees the lock of a killed process."""
-    from filelock import FileLock, Timeout
-
-    root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        print(f"waiting for another pull into {root}", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -7,9 +7,10 @@ from pathlib import Path
 from sana_bench.data.manifest import Manifest, Row
 from sana_bench.data.views import fit_view
 from sana_bench.errors import DataError
+from sana_bench.file_hashes import sha256_cached
 from sana_bench.images import read_image
 from sana_bench.progress import progress
-from sana_bench.store import Store, digest_of, fingerprint_file, write_bytes
+from sana_bench.store import Store, digest_of, write_bytes
 
 
 def cached_latents(manifest: Manifest, vae, *, vae_identity: str, resolution: int, store: Store) -> list[Path]:
@@ -18,7 +19,7 @@ def cached_latents(manifest: Manifest, vae, *, vae_identity: str, resolution: in
     Each holds `latents` of shape (C, resolution / 32, resolution / 32), float32, times the autoencoder's scaling factor.
     `vae_identity` is the base's digest and the autoencoder's dtype.
     """
-    keys = [digest_of([vae_identity, resolution, row.fit, row.focus_y, fingerprint_file(manifest.folder / row.file_name)])
+    keys = [digest_of([vae_identity, resolution, row.fit, row.focus_y, sha256_cached(manifest.folder / row.file_name)])
             for row in manifest.rows]
     paths = [store.folder("latents", key[:2]) / f"{key}.safetensors" for key in keys]
     missing = [(row, path) for row, path in zip(manifest.rows, paths, strict=True) if not path.exists()]

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sana_bench.assets import asset_digest, asset_path
 from sana_bench.data import openpeople
 from sana_bench.errors import DataError
+from sana_bench.file_hashes import sha256_cached
 from sana_bench.registry import near_names
-from sana_bench.store import Store, digest_of, fingerprint_file
+from sana_bench.store import Store, digest_of
 
 OPENPEOPLE_VERSION = 2
 """Goes up when the pictures or captions made from OpenPeople change."""
@@ -58,7 +59,7 @@ def data_digest(source: str) -> str:
     """Digest of a source; for the embedded ones without touching any file."""
     if source in SOURCES:
         return digest_of([source, OPENPEOPLE_VERSION, asset_digest("openpeople")])
-    return load_imagefolder(Path(source)).digest
+    return load_imagefolder(Path(source).expanduser()).digest
 
 
 def load_manifest(source: str, store: Store) -> Manifest:
@@ -72,7 +73,7 @@ def load_manifest(source: str, store: Store) -> Manifest:
         DataError: no such source, no images, or problems in the metadata: all of them in one message.
     """
     if source not in SOURCES:
-        return load_imagefolder(Path(source))
+        return load_imagefolder(Path(source).expanduser())
     people, only_photographs = SOURCES[source]
     digest = digest_of([people, OPENPEOPLE_VERSION, asset_digest("openpeople")])
     folder = store.folder("data", digest)
@@ -85,6 +86,24 @@ def load_manifest(source: str, store: Store) -> Manifest:
     return Manifest(source=source, digest=data_digest(source), folder=folder, rows=rows)
 
 
+def check_apart(training: str, reference: str) -> None:
+    """Refuse to compare with people that were trained on: a distance to them rewards memory.
+
+    Raises:
+        DataError: both sources are the same, or have a `person` in common.
+    """
+    shared = sorted(_people(training) & _people(reference))
+    if training == reference or shared:
+        raise DataError(f"data.training ({training}) and data.reference ({reference}) share "
+                        f"{', '.join(shared[:5]) or 'all images'}: the reference must be people who are never trained on")
+
+
+def _people(source: str) -> set[str]:
+    if source in SOURCES:
+        return {f"the {SOURCES[source][0]} people of OpenPeople"}
+    return {row.person for row in load_imagefolder(Path(source).expanduser()).rows if row.person}
+
+
 def load_imagefolder(folder: Path) -> Manifest:
     """Read a Hugging Face imagefolder: images beside `metadata.jsonl` or `metadata.csv` with `file_name` and `text`."""
     if not folder.is_dir():
@@ -95,7 +114,7 @@ def load_imagefolder(folder: Path) -> Manifest:
         raise DataError(f"{folder} has no metadata.jsonl: one line an image, such as "
                         f'{{"file_name": "0001.png", "text": "a woman waving"}}')
     rows = _check_rows(folder, path)
-    digest = digest_of([[row.model_dump() for row in rows], [fingerprint_file(folder / row.file_name) for row in rows]])
+    digest = digest_of([[row.model_dump() for row in rows], [sha256_cached(folder / row.file_name) for row in rows]])
     return Manifest(source=str(folder), digest=digest, folder=folder, rows=rows)
 
 

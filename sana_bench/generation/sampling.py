@@ -11,6 +11,10 @@ from sana_bench.config import GenerateSection, ModelSection
 from sana_bench.errors import GenerationError
 
 
+SAMPLING_VERSION = 1
+"""Goes up when the same settings draw other pixels."""
+
+
 def instruction_of(settings: GenerateSection) -> list[str] | None:
     """Sana's own complex human instruction (the pipeline's default), or None where the recipe switches it off."""
     from diffusers import SanaPipeline

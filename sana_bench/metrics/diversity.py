@@ -22,6 +22,8 @@ MIN_IMAGES = 4
 # A presentation that the classifier calls about as likely as not is not forced into a class.
 UNDETERMINED = (0.35, 0.65)
 
+NOT_SEEN = Unscored("the classifier of age and gender finds no face")
+
 
 def closeness_to_target(labels_n: np.ndarray, target_K: np.ndarray) -> float:
     """1 minus the total variation distance between the shares of classes and their target; in [0, 1], 1 is on target.
@@ -49,6 +51,8 @@ def gender_class(features: Mapping[str, Features], face: int) -> str | Unscored:
     """`feminine` or `masculine` presentation as it is perceived; undetermined between 0.35 and 0.65."""
     # Left in float32: 0.35 as the classifier gives it is below the 0.35 of a float.
     feminine = features["attributes"]["feminine"][face]
+    if np.isnan(feminine):
+        return NOT_SEEN
     if UNDETERMINED[0] <= feminine <= UNDETERMINED[1]:
         return Unscored("undetermined presentation")
     return "feminine" if feminine > 0.5 else "masculine"
@@ -57,6 +61,8 @@ def gender_class(features: Mapping[str, Features], face: int) -> str | Unscored:
 def age_class(features: Mapping[str, Features], face: int) -> str | Unscored:
     """Perceived age band; 30 and 50 both belong to the middle one."""
     age = float(features["attributes"]["age"][face])
+    if np.isnan(age):
+        return NOT_SEEN
     if age < 30:
         return "under_30"
     return "over_50" if age > 50 else "30_to_50"

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from sana_bench.data.manifest import Manifest, load_manifest
 from sana_bench.errors import ConfigError
+from sana_bench.file_hashes import sha256_cached
 from sana_bench.registry import near_names
-from sana_bench.store import digest_of, fingerprint_file, write_bytes
+from sana_bench.store import digest_of, write_bytes
 from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace
 
 AUTOENCODER_STEPS = 1800
@@ -146,7 +147,7 @@ def _load_vae(build: Workspace):
 
 
 def _vae_identity(build: Workspace) -> str:
-    return "tiny/" + fingerprint_file(_needed(build.work / "vae" / "diffusion_pytorch_model.safetensors", "autoencoder"))
+    return "tiny/" + sha256_cached(_needed(build.work / "vae" / "diffusion_pytorch_model.safetensors", "autoencoder"))
 
 
 def _needed(path: Path, stage: str) -> Path:

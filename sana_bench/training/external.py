@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sana_bench.config import RunConfig
 from sana_bench.errors import ConfigError
+from sana_bench.file_hashes import sha256_cached
 from sana_bench.models import check_adapter, load_pipeline
-from sana_bench.store import fingerprint_file, write_bytes
+from sana_bench.store import write_bytes
 from sana_bench.training import TrainedWeights, TrainingContext, register_trainer
 
 WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
@@ -18,7 +19,7 @@ class ExternalTrainer:
     """Copies the LoRA at `train.weights` into the store."""
 
     def identity(self, config: RunConfig) -> object:
-        return fingerprint_file(_weights(config))
+        return sha256_cached(_weights(config))
 
     def train(self, context: TrainingContext) -> TrainedWeights:
         weights = _weights(context.config)

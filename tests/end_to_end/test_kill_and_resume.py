@@ -28,7 +28,7 @@ def test_killed_training_gives_the_same_weights(micro, tmp_path):
 
 
 def test_killed_generation_gives_the_same_images(micro, tmp_path):
-    options = ("--set", "train.trainer=none", "--set", "generate.num_images_per_prompt=8", "--set", "generate.num_inference_steps=8")
+    options = ("--set", "train.trainer=none", "--set", "generate.num_images_per_prompt=4", "--set", "generate.num_inference_steps=8")
     unbroken, broken = (write_run(tmp_path / name, **micro) for name in ("unbroken", "broken"))
     for recipe in (unbroken, broken):
         assert run("train", "--config", recipe, *options).returncode == 0

@@ -6,13 +6,15 @@ Run: pytest tests/end_to_end -q
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from sana_bench.config import load_config
+from sana_bench.metrics import METRICS
 from sana_bench.pipeline import train_and_eval
-from tests.micro import run, write_run
+from tests.micro import build_base, run, write_run
 
 STAGES = ["train", "generate", "score", "compare", "report"]
 
@@ -63,6 +65,22 @@ def test_a_trained_variant_is_compared_and_a_second_run_redoes_nothing(accepted)
     assert (second["verdicts"], second["run_dir"]) == (document["verdicts"], document["run_dir"])
 
 
+def test_a_change_for_the_worse_is_exit_code_1_and_its_mirror_image_is_0(micro, tmp_path):
+    """A LoRA trained at an absurd rate moves every image far: one of the two directions must be a regression."""
+    options = ("--set", 'score.metrics=["kid_efficientnet_lite0"]', "--set", 'compare.budgets=[{metric="kid_efficientnet_lite0", budget=1.0}]')
+    seen = {}
+    for name, (baseline, candidate) in {"there": ("none", "lora"), "back": ("lora", "none")}.items():
+        recipe = write_run(tmp_path / name, **micro)
+        shared = ("--config", recipe, "--set", "train.learning_rate=10.0", "--set", f"run.store={tmp_path / 'store'}", *options)
+        first = run("train-and-eval", *shared, "--json", "--set", f"train.trainer={baseline}")
+        assert run("accept", json.loads(first.stdout)["run_dir"], "--reason", "one side").returncode == 0
+        second = run("train-and-eval", *shared, "--json", "--set", f"train.trainer={candidate}")
+        (verdict,) = json.loads(second.stdout)["verdicts"]
+        seen[verdict["outcome"]] = (second.returncode, verdict["difference"])
+    assert {outcome: code for outcome, (code, _) in seen.items()} == {"regressed": 1, "improved": 0}
+    assert seen["regressed"][1] == pytest.approx(-seen["improved"][1])
+
+
 def test_a_second_run_imports_no_torch(accepted):
     import subprocess
     import sys
@@ -86,14 +104,57 @@ def test_only_what_depends_on_a_change_is_made_again(accepted, micro):
     assert reused(recipe, "train.learning_rate=0.02") == []
 
 
-def test_a_baseline_of_another_suite_is_an_error_and_nothing_is_lost(accepted, micro, tmp_path):
+def test_a_baseline_of_another_suite_is_an_error_before_anything_is_made(accepted, micro, tmp_path):
     recipe, _ = accepted
     other = write_run(tmp_path, suite_version=2, **micro)
     before = sorted(path for path in (recipe.parent / "baselines").rglob("*"))
     result = run("train-and-eval", "--config", other, "--set", f"run.baselines={recipe.parent / 'baselines'}")
     assert result.returncode == 2 and "suite" in result.stderr and "Traceback" not in result.stderr
     assert sorted(path for path in (recipe.parent / "baselines").rglob("*")) == before
-    assert list(tmp_path.glob("store/samples/*/record.json")), "the images that were drawn are kept"
+    assert not list(tmp_path.glob("store/*/*"))
+
+
+def test_a_budget_holds_for_its_own_run_only(accepted):
+    recipe, _ = accepted
+    budgets = [{each.metric: each.budget for each in train_and_eval(load_config(str(recipe), overrides)).report.verdicts}["face_rate"]
+               for overrides in (('compare.budgets=[{metric="face_rate", budget=9.0}]',), ())]
+    assert budgets == [9.0, METRICS.get("face_rate").budget]
+
+
+def test_a_run_folder_is_compared_and_reported_from_its_records_alone(accepted, tmp_path):
+    recipe, document = accepted
+    run_dir = tmp_path / "reports" / "elsewhere"
+    shutil.copytree(document["run_dir"], run_dir)
+    config = json.loads((run_dir / "result.json").read_text())
+    config["config"]["run"]["store"] = str(tmp_path / "no" / "store")
+    (run_dir / "result.json").write_text(json.dumps(config))
+    done = run("compare", run_dir, "--json")
+    answer = json.loads(done.stdout)
+    assert Path(answer["run_dir"]).parent == run_dir.parent and Path(answer["run_dir"]) != run_dir
+    assert {each["outcome"] for each in answer["verdicts"] if each["difference"] is not None} == {"unchanged"}, done.stderr
+    page = Path(answer["run_dir"]) / "report.html"
+    page.unlink()
+    assert run("report", answer["run_dir"]).returncode == 0 and page.stat().st_size > 0
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(("override", "part"), [
+    ('score.metrics=["face_rat"]', "face_rate"), ('compare.budgets=[{metric="face_rat", budget=1.0}]', "face_rate"),
+    ("data.reference=/nowhere", "/nowhere"), ("train.trainer=lara", "lora"), ("compare.baseline=/nowhere", "/nowhere")])
+def test_what_can_be_known_at_once_stops_a_run_before_it_trains(micro, tmp_path, override, part):
+    recipe = write_run(tmp_path, **micro)
+    result = run("train-and-eval", "--config", recipe, "--set", override)
+    assert result.returncode == 2 and part in result.stderr and "Traceback" not in result.stderr
+    assert not list(tmp_path.glob("store/*/*"))
+
+
+def test_a_lora_of_another_base_is_one_clear_error(micro, tmp_path):
+    other = write_run(tmp_path / "other", **{**micro, "base": build_base(tmp_path / "base", heads=4)})
+    assert run("train", "--config", other).returncode == 0
+    (weights,) = tmp_path.glob("other/store/checkpoint/*/pytorch_lora_weights.safetensors")
+    recipe = write_run(tmp_path / "own", **micro)
+    result = run("train", "--config", recipe, "--set", "train.trainer=external", "--set", f"train.weights={weights}")
+    assert result.returncode == 2 and "another base" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_captions_with_script_are_inert_in_the_report(accepted):

@@ -98,6 +98,12 @@ def test_undetermined_images_do_not_count() -> None:
     assert SkinToneDiversity(context).usable(sample_of(person(monk=0))) == Unscored("undetermined skin tone")
 
 
+@pytest.mark.parametrize("metric", [GenderDiversity, AgeDiversity])
+def test_a_face_that_the_classifier_does_not_see_has_no_class(metric: type) -> None:
+    usable = metric(MetricContext(reference=(), target=TARGET)).usable(sample_of(person(feminine=np.nan, age=np.nan)))
+    assert isinstance(usable, Unscored) and "finds no face" in usable.reason
+
+
 def test_value_of_a_set_and_of_its_subsets() -> None:
     """Six feminine of eight: 1 - |6/8 - 1/2| = 0.75; two of four: 1; four of four: 0.5."""
     metric = GenderDiversity(MetricContext(reference=[], target=TARGET))

@@ -117,6 +117,29 @@ def test_a_step_that_fails_leaves_the_old_baseline(result_folder: Path, folder: 
     assert [path.name for path in folder.iterdir()] == ["mine"]
 
 
+def test_a_baseline_that_a_killed_accept_moved_aside_is_found_again(result_folder: Path, folder: Path):
+    target = accept(result_folder, "mine", "why", folder)
+    before = contents(target)
+    target.rename(folder / ".mine.0123.old")
+    assert contents(find_baseline("mine", folder)) == before
+
+
+def test_an_interrupt_between_the_renames_puts_the_old_baseline_back(result_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    before = contents(accept(result_folder, "mine", "why", folder))
+    calls, rename = [], os.rename
+
+    def interrupted(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        accept(result_folder, "mine", "again", folder)
+    assert contents(folder / "mine") == before and [path.name for path in folder.iterdir()] == ["mine"]
+
+
 def test_a_place_that_cannot_be_written_is_one_error(result_folder: Path, tmp_path: Path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(BaselineError, match="cannot write the baseline"):

@@ -81,7 +81,9 @@ def test_all_problems_are_reported_at_once(recipe) -> None:
     ("train.caption_dropout=1.0", "less than 1"), ("generate.height=2049", "multiple of 32"),
     ("model.vae_dtype=float16", "float32"), ("compare.confidence=0.4", "greater than 0.5"), ("train=3", "train: "),
     ("name=Not A Name", "pattern"), ("name=../up", "pattern"), ("train.target_modules=to_q", "tuple"),
-    ("generate.vae_tile_stride=512", "must not exceed"),
+    ("generate.vae_tile_stride=512", "must not exceed"), ("train.learning_rate=inf", "finite"), ("train.logit_mean=nan", "finite"),
+    ("run.device=gpu", "pattern"), ("run.device=cuda:one", "pattern"),
+    ('compare.budgets=[{metrik="hand_rate", budget=1.0}]', 'Did you mean "metric"?'),
 ])
 def test_wrong_types_and_values_are_refused_with_the_reason(override: str, part: str) -> None:
     assert part in message_of("tiny", override)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sana_bench.assets import asset_path
 from sana_bench.data import openpeople
-from sana_bench.data.manifest import load_imagefolder
+from sana_bench.data.manifest import check_apart, load_imagefolder
 from sana_bench.data.views import MARGIN, fit_view
 from sana_bench.errors import DataError
 
@@ -124,3 +124,24 @@ def test_a_view_of_the_right_shape_is_the_image_itself():
     pixels = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     for fit in ("crop", "pad"):
         assert np.array_equal(np.asarray(fit_view(Image.fromarray(pixels), 64, 64, fit=fit)), pixels)
+
+
+@pytest.mark.parametrize(("training", "reference", "apart"), [
+    ("openpeople:training", "openpeople:reference", True), ("openpeople:training-photographs", "openpeople:reference", True),
+    ("openpeople:training-photographs", "openpeople:training", False), ("openpeople:reference", "openpeople:reference", False)])
+def test_nobody_is_both_trained_on_and_compared_with(training, reference, apart):
+    if apart:
+        return check_apart(training, reference)
+    with pytest.raises(DataError, match="never trained on"):
+        check_apart(training, reference)
+
+
+def test_people_of_users_folders_are_told_apart_by_name(tmp_path):
+    for name, people in {"a": ("ann", "bob"), "b": ("bob",), "c": ("cleo", "")}.items():
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "0.png")
+        (tmp_path / name / "metadata.jsonl").write_text("\n".join(
+            json.dumps({"file_name": "0.png", "text": "a person", "person": person}) for person in people))
+    with pytest.raises(DataError, match="share bob"):
+        check_apart(str(tmp_path / "a"), str(tmp_path / "b"))
+    check_apart(str(tmp_path / "a"), str(tmp_path / "c"))

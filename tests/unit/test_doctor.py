@@ -8,6 +8,7 @@ import pytest
 
 from sana_bench.config import RunConfig, load_config
 from sana_bench.doctor import CHECKS, Check, Diagnosis, Finding, check_packages, examine
+from sana_bench.errors import ModelError
 
 
 def finding(name: str, *overrides: str) -> Finding:
@@ -46,19 +47,22 @@ def test_an_unknown_device_index_is_missing_where_torch_has_no_cuda() -> None:
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    refused = finding("device", "run.device=cuda")
-    assert refused.state == "missing" and "run.device=auto" in refused.remedy
+    with pytest.raises(ModelError, match="run.device=auto"):
+        finding("device", "run.device=cuda")
     assert finding("device", "run.device=cpu").found.startswith("cpu, ")
 
 
 def test_what_other_parts_refuse_is_a_finding_among_others(tmp_path: Path) -> None:
-    config = load_config("tiny", (f"data.training={tmp_path}", "score.suite=human_tiny", "run.device=cpu"))
+    config = load_config("tiny", (f"data.training={tmp_path}", "score.suite=human_tiny", "run.device=cpu", "train.trainer=lara",
+                                  f"run.store={tmp_path / 'file'}"))
+    (tmp_path / "file").write_text("")
     diagnosis = examine(config)
     states = {check.name: check.state for check in diagnosis.checks}
     found = {check.name: check.found for check in diagnosis.checks}
     assert list(states) == list(CHECKS)
     assert (states["data"], states["suite"], states["python"]) == ("missing", "missing", "ok")
     assert "metadata.jsonl" in found["data"] and 'Did you mean "humans_tiny"?' in found["suite"]
+    assert (states["store"], states["trainer and metrics"]) == ("missing", "missing") and "lora" in found["trainer and metrics"]
     assert not diagnosis.ready and "data" in diagnosis.verdict
 
 

@@ -8,7 +8,7 @@ import torch
 
 from sana_bench.config import GenerateSection, ModelSection, load_config
 from sana_bench.errors import GenerationError, StoreError
-from sana_bench.generate import generate, sample_ids
+from sana_bench.generate import generate, sample_ids, sample_set_digest
 from sana_bench.generation.sampling import build_scheduler, check_image, draw, instruction_of, prepare_pipeline, sampling_record
 from sana_bench.images import read_image
 from sana_bench.models import load_pipeline
@@ -117,6 +117,24 @@ def test_a_truncated_png_in_the_store_is_one_clear_error_and_the_rest_is_kept(dr
     assert all(other.read_bytes() == content for other, content in others.items())
     path.unlink()  # what the message says to do
     assert generate(config, checkpoint, suite, store).samples == sample_set.samples
+
+
+def test_a_finished_set_whose_image_was_deleted_is_made_good(drawn):
+    config, checkpoint, suite, store, sample_set = drawn
+    path = store.folder("samples", sample_set.digest) / sample_set.samples[2].file_name
+    content = path.read_bytes()
+    path.unlink()
+    assert generate(config, checkpoint, suite, store).samples == sample_set.samples
+    assert path.read_bytes() == content
+
+
+def test_what_a_prompt_expects_is_no_part_of_the_pixels(drawn):
+    config, checkpoint, suite, _, sample_set = drawn
+    other = suite.model_copy(update={"description": "other words", "prompt": tuple(
+        prompt.model_copy(update={"tags": ("new",)}) for prompt in suite.prompt)})
+    assert other.digest != suite.digest and sample_set_digest(config, checkpoint, other) == sample_set.digest
+    changed = suite.model_copy(update={"prompt": (suite.prompt[0].model_copy(update={"text": "a man"}), *suite.prompt[1:])})
+    assert sample_set_digest(config, checkpoint, changed) != sample_set.digest
 
 
 def test_tampered_weights_are_not_sampled(micro, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from sana_bench.errors import StoreError
-from sana_bench.store import Store, digest_of, fingerprint_file, read_record, sha256_file, write_bytes, write_record
+from sana_bench.store import Store, copy_files, digest_of, read_record, sha256_file, write_bytes, write_record
 
 
 class Note(BaseModel):
@@ -143,12 +143,27 @@ def test_sha256_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-def test_fingerprint_sees_size_head_and_tail(tmp_path: Path) -> None:
-    path, content = tmp_path / "weights", bytearray(200_000)
-    path.write_bytes(content)
-    prints = {fingerprint_file(path)}
-    for change in (lambda: content.append(0), lambda: content.__setitem__(0, 1), lambda: content.__setitem__(-1, 1)):
-        change()
-        path.write_bytes(content)
-        prints.add(fingerprint_file(path))
-    assert len(prints) == 4
+def test_files_are_copied_under_their_names_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "from" / "views").mkdir(parents=True)
+    (tmp_path / "from" / "views" / "a.webp").write_bytes(b"a")
+    copy_files(tmp_path / "from", tmp_path / "to", ["views/a.webp"])
+    assert (tmp_path / "to" / "views" / "a.webp").read_bytes() == b"a"
+    with pytest.raises(StoreError, match="b.webp: No such file"):
+        copy_files(tmp_path / "from", tmp_path / "to", ["views/b.webp"])
+
+
+def test_one_process_at_a_time_makes_an_artifact(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", (
+        "import sys; from sana_bench.store import Store\n"
+        "with Store(sys.argv[1]).locked('checkpoint', 'd'): print('held', flush=True); sys.stdin.read()"), str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    waiter = subprocess.Popen([sys.executable, "-c", (
+        "import sys; from sana_bench.store import Store\n"
+        "with Store(sys.argv[1]).locked('checkpoint', 'd'): print('mine')"), str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert waiter.stderr.readline() == "waiting for the same checkpoint in another process\n"
+    assert waiter.poll() is None
+    holder.kill()  # the lock of a killed process is free
+    assert waiter.communicate()[0] == "mine\n"
+    holder.communicate()
