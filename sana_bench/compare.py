@@ -5,7 +5,8 @@ direction), its interval over prompts, and the budget, exactly one row of this t
 
     interval of the gain      gain              outcome
     ------------------------  ----------------  ------------------------------------------------------------------
-    too few prompts or none   any               inconclusive  (fewer than statistics.fewest_prompts)
+    too few prompts or none   any               inconclusive  (fewer than statistics.fewest_prompts, or than the metric's
+                                                              own fewest_images)
     wholly below 0            below -budget     regressed     worse, beyond the budget, and told from no change
     wholly above 0            above +budget     improved      its mirror image: swapping the sides swaps the two
     not below -budget         (any other)       unchanged     a loss beyond the budget is excluded
@@ -32,7 +33,7 @@ from sana_bench.errors import ConfigError, InsufficientSamplesError
 from sana_bench.metrics import METRICS
 from sana_bench.records import MetricResult, Outcome, RegressionReport, Verdict, WorstSample
 from sana_bench.registry import near_names
-from sana_bench.results import ResultBundle
+from sana_bench.results import ResultBundle, loss_in_budgets
 from sana_bench.statistics import (Interval, fewest_prompts, mean_interval, prompts_needed, set_interval,
                                    smallest_detectable_effect)
 
@@ -144,13 +145,16 @@ def _judge_pairs(result: MetricResult, pairs: Pairs, suite: str, budget: float, 
     difference = _difference(pairs, settings)
     ends = (difference.low, difference.high)
     gain = difference if result.higher_is_better or ends[0] is None else Interval(-difference.value, -ends[1], -ends[0])
-    outcome = judge(gain, budget, num_prompts, settings.confidence)
-    needed = _needed(gain, budget, num_prompts, settings.confidence) if outcome == "inconclusive" else None
+    too_few = len(everything) < result.fewest_images
+    outcome = "inconclusive" if too_few else judge(gain, budget, num_prompts, settings.confidence)
+    needed = _needed(gain, budget, num_prompts, settings.confidence) if outcome == "inconclusive" and not too_few else None
     effect = None
     if ends[0] is not None:
         effect = smallest_detectable_effect((ends[1] - ends[0]) / 2, num_prompts, settings.confidence)
-    clauses = [_why(outcome, gain, budget, result.unit, num_prompts, settings.confidence), pairs.lost]
-    if outcome == "inconclusive":
+    why = (f"shown, not judged: below {result.fewest_images} images its bias can hide or feign a change" if too_few else
+           _why(outcome, gain, budget, result.unit, num_prompts, settings.confidence))
+    clauses = [why, pairs.lost]
+    if outcome == "inconclusive" and not too_few:
         clauses.insert(1, f"about {needed} prompts would tell" if needed else "no practical number of prompts would tell")
     baseline, candidate = (evaluate(everything) for evaluate in pairs.evaluate)
     return Verdict(metric=result.metric, suite=suite, outcome=outcome, baseline=baseline, candidate=candidate,
@@ -233,16 +237,18 @@ def _places(result: MetricResult, side: ResultBundle) -> dict[str, float] | dict
 
 
 def _harms(result: MetricResult, pairs: Pairs, budget: float) -> list[WorstSample]:
-    """Pairs that lost on a sample metric. Without a budget the loss is in the metric's own budget, or else in its unit."""
+    """Pairs that lost on a sample metric."""
     if pairs.values is None:
         return []
-    scale = budget or result.budget or 1.0
-    sign = 1 if result.higher_is_better else -1
+
+    def harm(before: float, after: float) -> float:
+        return loss_in_budgets(after - before, budget, higher_is_better=result.higher_is_better)
+
     return [WorstSample(sample_id=name, prompt_id=prompt, metric=result.metric, baseline=before, candidate=after,
-                        difference=after - before, harm=sign * (before - after) / scale)
+                        difference=after - before, harm=harm(before, after))
             for name, prompt, before, after in zip(pairs.sample_ids, pairs.prompt_ids, *map(np.ndarray.tolist, pairs.values),
                                                    strict=True)
-            if sign * (before - after) > 0]
+            if harm(before, after) > 0]
 
 
 def _worst(harms: list[WorstSample]) -> tuple[WorstSample, ...]:

@@ -39,7 +39,8 @@ class ModelSection(Section):
     """Weight file variant of a hub id, such as `bf16`."""
     transformer_dtype: Dtype = "float32"
     """Must match how the checkpoint was trained: bfloat16 for *_BF16 bases."""
-    text_encoder_dtype: Dtype = "float32"
+    text_encoder_dtype: Literal["float32", "bfloat16"] = "float32"
+    """float16 overflows in Gemma-2, so it is not offered."""
     vae_dtype: Literal["float32", "bfloat16"] = "float32"
     """float16 can decode to black, so it is not offered."""
 
@@ -69,12 +70,12 @@ class TrainSection(Section):
     lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"
     lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Literal["no", "bf16"] = "no"
     rank: Positive = 16
     lora_alpha: Positive = 16
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: tuple[str, ...] = ("to_q", "to_k", "to_v")
-    """Linear layers that get an adapter, by the end of their name."""
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = ("to_q", "to_k", "to_v")
+    """Linear layers that get an adapter, by the last parts of their name, such as `to_q` or `attn1.to_q`."""
     flow_shift: Annotated[float, Field(gt=0)] = 3.0
     weighting_scheme: Literal["none", "logit_normal"] = "logit_normal"
     logit_mean: float = 0.0
@@ -104,7 +105,7 @@ class GenerateSection(Section):
     """Draw at the nearest of Sana's sizes and resize back. Off: exact sizes, no resampling of pixels that are judged."""
     batch_size: Positive = 1
     vae_tile_size: Annotated[int, Field(ge=0, multiple_of=32)] = 0
-    """Decode in tiles of so many pixels; 0 decodes whole. Tiling changes pixels."""
+    """Decode in tiles of so many pixels, at least 64; 0 decodes whole. Tiling changes pixels."""
     vae_tile_stride: Annotated[int, Field(ge=0, multiple_of=32)] = 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sana_bench.shipped import cache_folder
 from sana_bench.store import sha256_file
 
-FEW_BYTES = 1 << 20
+FEW_BYTES = 1 << 16
 """A file this small is hashed faster than looked up."""
 
 

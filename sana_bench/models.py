@@ -1,4 +1,4 @@
-"""Load and check Sana bases and adapters. Every trap that facts about Sana know is a guard here."""
+"""Load and check Sana bases and adapters. The known traps of released checkpoints are guards here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from sana_bench.store import digest_of
 
 TINY_SANA = "tiny-sana"
 COMPONENTS = ("transformer", "text_encoder", "vae")
+LATENT_PX, PX_2K = 32, 2048
+ADAPTER_PREFIX = "transformer."
 BASE_DIGEST_KEY = "sana_bench_base_digest"
 """Key in an adapter's safetensors header that names the base it was trained on."""
 
@@ -52,8 +54,10 @@ def _fetch(model: ModelSection) -> Path:
 def base_digest(model: ModelSection) -> str:
     """Digest of the base's files and of which variant of them is loaded."""
     folder = base_folder(model)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors", ".model"))
-    if not (folder / "model_index.json").is_file():
+    index = folder / "model_index.json"
+    parts = [path for path in folder.glob("*/**/*") if path.is_file() and path.suffix in (".json", ".safetensors", ".model")]
+    files = sorted([index, *parts])  # a card beside the index is no part of the model
+    if not index.is_file():
         remedy = "; train it with `sana-bench build-tiny`" if model.base == TINY_SANA else ""
         raise ModelError(f"{folder} is no diffusers pipeline: model_index.json is missing{remedy}")
     return digest_of([model.variant, [[str(path.relative_to(folder)), sha256_cached(path)] for path in files]])
@@ -67,16 +71,17 @@ def load_pipeline(model: ModelSection, device: str):
     """
     import torch
     from diffusers import SanaPipeline
+    from safetensors import SafetensorError
 
     _quiet()
     folder = base_folder(model)
+    _check_dtypes(model)
     dtypes = {name: getattr(torch, getattr(model, f"{name}_dtype")) for name in COMPONENTS}
     try:
         pipeline = SanaPipeline.from_pretrained(folder, dtype={**dtypes, "default": torch.float32},
-                                                variant=model.variant or None, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+                                                variant=model.variant or None, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError, SafetensorError) as error:
         raise ModelError(f"{folder} does not load as a SanaPipeline: {error}") from error
-    check_transformer(pipeline.transformer.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
@@ -90,11 +95,25 @@ def _quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def check_transformer(config) -> None:
-    """Refuse a 2K transformer without positional embedding: it loads, and draws garbage (diffusers PR 10340)."""
-    if config.sample_size >= 64 and config.interpolation_scale is None:
-        raise ModelError(f"the transformer has sample_size {config.sample_size} but no interpolation_scale, so it lost its "
-                         f"positional embedding; convert the checkpoint again with --image_size 2048")
+def _check_dtypes(model: ModelSection) -> None:
+    """Refuse a checkpoint trained in bfloat16 as float16: it overflows to noise or black."""
+    if model.transformer_dtype == "float16" and ("bf16" in model.variant.lower() or "bf16" in model.base.lower()):
+        raise ModelError(f"{model.base} was trained in bfloat16; float16 overflows. Use --set model.transformer_dtype=bfloat16")
+
+
+def check_size(config, width: int, height: int) -> None:
+    """Refuse images that a transformer of this config cannot draw or train on.
+
+    Raises:
+        ModelError: sides that do not divide into its patches, or 2K without the positional embedding that 2K models are
+            trained with (a checkpoint converted for another size lost it, loads, and draws garbage: diffusers PR 10340).
+    """
+    multiple = LATENT_PX * config.patch_size
+    if width % multiple or height % multiple:
+        raise ModelError(f"{width}x{height} does not divide into this transformer's patches; sides must be multiples of {multiple}")
+    if max(width, height) >= PX_2K and config.interpolation_scale is None:
+        raise ModelError(f"the transformer has sample_size {config.sample_size} and no interpolation_scale, so for {width}x{height} it "
+                         f"lacks its positional embedding; convert the checkpoint again with --image_size 2048")
 
 
 def load_adapter(pipeline, weights: Path, expected_base_digest: str) -> None:
@@ -105,6 +124,8 @@ def load_adapter(pipeline, weights: Path, expected_base_digest: str) -> None:
     """
     check_adapter(pipeline.transformer, weights, expected_base_digest)
     pipeline.load_lora_weights(weights.parent, weight_name=weights.name, adapter_name="default", local_files_only=True)
+    if not pipeline.get_active_adapters():
+        raise ModelError(f"diffusers took nothing from {weights.name}: no layer has an adapter after loading it")
 
 
 def check_adapter(transformer, weights: Path, expected_base_digest: str) -> None:
@@ -124,7 +145,10 @@ def check_adapter(transformer, weights: Path, expected_base_digest: str) -> None
     if not adapters:
         raise ModelError(f"{weights.name} holds no LoRA weights (keys ending in lora_A.weight and lora_B.weight)")
     for name, shape in adapters.items():
-        target, _, side = name.removesuffix(".weight").removeprefix("transformer.").rpartition(".")
+        if not name.startswith(ADAPTER_PREFIX):
+            raise ModelError(f'{weights.name} is not in diffusers\' format: its keys must start with "{ADAPTER_PREFIX}", as '
+                             f"save_lora_weights writes them, and {name} does not; diffusers would ignore it without a word")
+        target, _, side = name.removesuffix(".weight").removeprefix(ADAPTER_PREFIX).rpartition(".")
         axis = 1 if side == "lora_A" else 0
         if target not in modules:
             raise ModelError(f"{weights.name} is a LoRA of another base: this one has no layer {target}")

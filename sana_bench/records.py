@@ -114,6 +114,8 @@ class MetricResult(Record):
     """How much worse is too much, in the metric's unit, where no recipe says otherwise."""
     extractor: str
     extractor_digest: str
+    fewest_images: int = 0
+    """From how many pairs of images on it may decide."""
     kind: Literal["sample", "set"]
     """`sample`: a mean of per-image values; `set`: a value of the whole set."""
     explanation: str

@@ -47,6 +47,11 @@ class ResultBundle:
     """By set metric."""
 
 
+def loss_in_budgets(difference: float, budget: float, *, higher_is_better: bool) -> float:
+    """How much of its budget a change costs, negative for a gain; in the metric's own unit where the budget is zero."""
+    return (-difference if higher_is_better else difference) / (budget or 1.0)
+
+
 def files_of(result: BenchmarkResult) -> list[str]:
     """The files of its folder, relative to it: what decides and what people look at."""
     return [RESULT_FILE, SCORES_FILE, STATISTICS_FILE, KEYPOINTS_FILE, *(f"views/{sample.sample_id}.webp" for sample in result.samples)]

@@ -111,7 +111,8 @@ def evaluate_metric(entry: MetricEntry, samples: Sequence[ScoredSample], context
         metric=entry.name, version=entry.version, value=value, ci_low=low, ci_high=high, num_scored=len(usable),
         num_unscored=len(unscored), unscored_reasons=dict(Counter(value.reason for value in unscored.values())), unit=entry.unit,
         higher_is_better=entry.higher_is_better, budget=entry.budget, extractor=entry.extractor,
-        extractor_digest=EXTRACTORS.get(entry.extractor).digest(), kind=entry.kind, explanation=entry.explanation)
+        extractor_digest=EXTRACTORS.get(entry.extractor).digest(), fewest_images=entry.fewest_images,
+        kind=entry.kind, explanation=entry.explanation)
 
 
 def _score_row(entry: MetricEntry, sample_id: str, value: float | Unscored | None) -> Score:
@@ -149,19 +150,22 @@ def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: S
     write_bytes(folder / "keypoints.json", json.dumps(points, separators=(",", ":")).encode())
     samples = [ScoredSample(sample_id=sample.sample_id, prompt=suite.by_id(sample.prompt_id), features=each)
                for sample, each in zip(sample_set.samples, found, strict=True)]
-    return samples, MetricContext(reference=_reference_features(config, entries, store, device), target=suite.target)
+    reference, people = _reference_features(config, entries, store, device)
+    return samples, MetricContext(reference=reference, reference_people=people, target=suite.target)
 
 
-def _reference_features(config: RunConfig, entries: Sequence[MetricEntry], store: Store, device: str) -> list[Mapping[str, Features]]:
+def _reference_features(config: RunConfig, entries: Sequence[MetricEntry], store: Store,
+                        device: str) -> tuple[list[Mapping[str, Features]], list[str]]:
+    """Features of every reference image, and who it shows ("" where that is not recorded)."""
     wanted = {entry.extractor for entry in entries if entry.needs_reference}
     if not wanted:
-        return []
+        return [], []
     manifest = load_manifest(config.data.reference, store)
     size = (config.generate.width, config.generate.height)
     items = [Item(digest_of([manifest.digest, row.file_name, size]), row.text, lambda row=row: _reference_view(manifest, row, size))
              for row in manifest.rows]
     with FeatureStore(store, wanted, device) as features:
-        return features.features_of(items, "look at reference people")
+        return features.features_of(items, "look at reference people"), [row.person for row in manifest.rows]
 
 
 def _reference_view(manifest: Manifest, row: Row, size: tuple[int, int]) -> np.ndarray:

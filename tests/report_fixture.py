@@ -19,7 +19,7 @@ HOSTILE = """<script>alert("x")</script><img src=x onerror=alert(1)> '"--> | `co
 
 # metric, kind, unit, higher is better, budget, baseline, difference, half width of the interval, outcome
 METRICS = (
-    ("hand_shape_deviation", "sample", "median real hand = 1", False, 0.15, 1.21, 0.61, 0.34, "regressed"),
+    ("hand_shape_deviation", "sample", "times the median real hand", False, 0.15, 1.21, 0.61, 0.34, "regressed"),
     ("hand_rate", "sample", "share", True, 0.05, 0.81, -0.06, 0.11, "inconclusive"),
     ("face_rate", "sample", "share", True, 0.02, 0.96, 0.0, 0.01, "unchanged"),
     ("clip_score_tiny_clip", "sample", "points of 100", True, 2.0, 24.6, 5.1, 1.9, "improved"),
@@ -35,8 +35,9 @@ Painter = Callable[[int, str], tuple[Image.Image, dict]]
 """(index of the pair, side) -> picture and its keypoints"""
 
 
-def make_suite(num_prompts: int, text: Callable[[int], str] = lambda index: f"person {index}") -> PromptSuite:
-    prompts = tuple(Prompt(id=f"p{index}", text=text(index), tags=("face", "hands") if index % 2 else ("face",))
+def make_suite(num_prompts: int, text: Callable[[int], str] = lambda index: f"person {index}",
+               tag: str = "hands") -> PromptSuite:
+    prompts = tuple(Prompt(id=f"p{index}", text=text(index), tags=("face", tag) if index % 2 else ("face",))
                     for index in range(num_prompts))
     return PromptSuite(name="humans_test", version=1, description="test", source="test", license="CC0-1.0",
                        prompt=prompts, target=Target(gender={"feminine": 0.5, "masculine": 0.5},
@@ -151,4 +152,4 @@ def _worst(samples: tuple[Sample, ...]) -> tuple[WorstSample, ...]:
             rows.append(WorstSample(sample_id=sample.sample_id, prompt_id=sample.prompt_id, metric="hand_shape_deviation",
                                     baseline=before, candidate=after, difference=after - before,
                                     harm=(after - before) / 0.15))
-    return tuple(rows)
+    return tuple(rows[:12])  # as many as `compare` lists

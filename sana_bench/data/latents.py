@@ -17,12 +17,17 @@ def cached_latents(manifest: Manifest, vae, *, vae_identity: str, resolution: in
     """Encode every row at `resolution` x `resolution`; return one safetensors file a row.
 
     Each holds `latents` of shape (C, resolution / 32, resolution / 32), float32, times the autoencoder's scaling factor.
-    `vae_identity` is the base's digest and the autoencoder's dtype.
+    `vae_identity` names the autoencoder and all that it was run with; `vae` may be None where nothing is left to encode.
+
+    Raises:
+        DataError: an image cannot be read, or something is left to encode without an autoencoder.
     """
     keys = [digest_of([vae_identity, resolution, row.fit, row.focus_y, sha256_cached(manifest.folder / row.file_name)])
             for row in manifest.rows]
     paths = [store.folder("latents", key[:2]) / f"{key}.safetensors" for key in keys]
     missing = [(row, path) for row, path in zip(manifest.rows, paths, strict=True) if not path.exists()]
+    if missing and vae is None:
+        raise DataError(f"{len(missing)} of {len(paths)} images are not encoded yet at {resolution} px")
     if missing:
         with progress("encode training images", len(manifest.rows), len(manifest.rows) - len(missing)) as tracker:
             for row, path in missing:

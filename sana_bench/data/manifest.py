@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sana_bench.assets import asset_digest, asset_path
 from sana_bench.data import openpeople
@@ -24,17 +25,26 @@ SOURCES = {"openpeople:training": ("training", False), "openpeople:training-phot
 """Embedded sources: whose pictures, and whether only the full-resolution photographs."""
 
 
+def _check_text(text: str) -> str:
+    if "\0" in text or any("\ud800" <= each <= "\udfff" for each in text):
+        raise ValueError("holds a zero byte or half a surrogate pair, which is no text")
+    return text
+
+
+PlainText = Annotated[str, AfterValidator(_check_text)]
+
+
 class Row(BaseModel):
     """One line of `metadata.jsonl`. `file_name` and `text` are the imagefolder convention; the rest is optional."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    file_name: str
-    text: str
+    file_name: PlainText
+    text: PlainText
     person: str = ""
     kind: str = ""
     fit: Literal["crop", "pad"] = "crop"
-    focus_y: float = 0.5
+    focus_y: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
 class Manifest(BaseModel):
@@ -78,8 +88,10 @@ def load_manifest(source: str, store: Store) -> Manifest:
     digest = digest_of([people, OPENPEOPLE_VERSION, asset_digest("openpeople")])
     folder = store.folder("data", digest)
     if store.find("data", digest, _Written) is None:
-        number = openpeople.write_imagefolder(asset_path("openpeople"), folder, people)
-        store.finish("data", digest, _Written(num_images=number))
+        with store.locked("data", digest):
+            if store.find("data", digest, _Written) is None:
+                number = openpeople.write_imagefolder(asset_path("openpeople"), folder, people)
+                store.finish("data", digest, _Written(num_images=number))
     rows = load_imagefolder(folder).rows
     if only_photographs:
         rows = tuple(row for row in rows if row.kind.startswith(("studio_", "amateur_")))
@@ -93,14 +105,14 @@ def check_apart(training: str, reference: str) -> None:
         DataError: both sources are the same, or have a `person` in common.
     """
     shared = sorted(_people(training) & _people(reference))
-    if training == reference or shared:
+    if data_digest(training) == data_digest(reference) or shared:
         raise DataError(f"data.training ({training}) and data.reference ({reference}) share "
                         f"{', '.join(shared[:5]) or 'all images'}: the reference must be people who are never trained on")
 
 
 def _people(source: str) -> set[str]:
     if source in SOURCES:
-        return {f"the {SOURCES[source][0]} people of OpenPeople"}
+        return set(openpeople.PEOPLE[SOURCES[source][0]])
     return {row.person for row in load_imagefolder(Path(source).expanduser()).rows if row.person}
 
 
@@ -143,11 +155,14 @@ def _check_rows(folder: Path, path: Path) -> tuple[Row, ...]:
 
 def _read_lines(path: Path) -> list[tuple[int, object]]:
     """Line number and content of each non-empty line; broken JSON comes back as text, which no row accepts."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
     if path.suffix == ".csv":
-        with path.open(newline="") as file:
-            return list(enumerate(csv.DictReader(file), start=2))
+        return list(enumerate(csv.DictReader(io.StringIO(text, newline="")), start=2))
     lines: list[tuple[int, object]] = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines would cut at separators that JSON allows in a text
         if line.strip():
             try:
                 lines.append((number, json.loads(line)))

@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 
 from sana_bench.errors import DataError
+from sana_bench.images import write_png
+from sana_bench.store import write_bytes
 
 REFERENCE_PEOPLE = ("P002", "P006", "P008")
 """Held out by person: two women, one man, three hair styles, three tones. Everybody else is for training."""
@@ -42,6 +44,9 @@ HAIR = {
     "P010": "sleek glossy black hair in a bun",
 }
 """The metadata's description of the hair, cut to one phrase; where it names no colour or length, what the portrait shows."""
+
+PEOPLE = {"training": tuple(name for name in HAIR if name not in REFERENCE_PEOPLE), "reference": REFERENCE_PEOPLE}
+"""Ids of the people of each side of the split."""
 
 CASUAL = {
     "P001": (("denim jacket over a grey t-shirt", "living room"), ("denim jacket, white t-shirt and light trousers", "park")),
@@ -158,19 +163,17 @@ def write_imagefolder(root: Path, folder: Path, people: str) -> int:
     `folder/metadata.jsonl` has one line an image: `file_name` and `text` as `datasets` reads them, and our columns
     `person`, `kind`, `fit` and `focus_y`. PNG, so that no second compression is added.
     """
-    wanted = {"training": lambda name: name not in REFERENCE_PEOPLE, "reference": lambda name: name in REFERENCE_PEOPLE}[people]
-    folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for person in find_people(root):
-        if not wanted(person.name):
+        if person.name not in PEOPLE[people]:
             continue
         subject = subject_of(json.loads((person / "metadata.json").read_text()))
         for index, picture in enumerate(pictures_of(person)):
             file_name = f"{picture.person}_{index:02}_{picture.kind}.png"
-            picture.image.save(folder / file_name, compress_level=1)
+            write_png(folder / file_name, np.asarray(picture.image))
             lines.append(json.dumps({"file_name": file_name, "text": caption_of(picture, subject), "person": picture.person,
                                      "kind": picture.kind, "fit": picture.fit, "focus_y": picture.focus_y}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    write_bytes(folder / "metadata.jsonl", ("\n".join(lines) + "\n").encode())
     return len(lines)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from sana_bench.features import Features, View, register_extractor
+from sana_bench.features.efficientnet import imagenet_view, one_thread
 from sana_bench.tiny import clip, tokenizer
 
 
@@ -34,8 +35,8 @@ class TinyClip:
         import torch
 
         ids, truncated = clip.tokenize(self.tokenizer, [view.prompt])
-        with torch.inference_mode():
-            image = self.model.encode_image(clip.preprocess(view.image)[None].to(self.device), normalize=True)
+        with one_thread(), torch.inference_mode():
+            image = self.model.encode_image(imagenet_view(view.image)[None].to(self.device), normalize=True)
             text = self.model.encode_text(ids.to(self.device), normalize=True)
         return {"image": image[0].cpu().numpy(), "text": text[0].cpu().numpy(), "truncated": np.array(truncated)}
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from sana_bench.features import Features, View, register_extractor
+
+if TYPE_CHECKING:
+    import torch
 
 SIDE = 224
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,30 +34,43 @@ class EfficientNetLite0:
 
     def __init__(self, device: str):
         import timm
-        import torch
-
-        from sana_bench.assets import asset_path
 
         self.device = device
         self.model = timm.create_model("efficientnet_lite0", pretrained=False)
-        weights = torch.load(asset_path("efficientnet_lite0"), map_location="cpu", weights_only=True)
-        # The file names the layers as another implementation does, in the same order and shapes.
-        own = self.model.state_dict()
-        self.model.load_state_dict(dict(zip(own, weights.values(), strict=True)))
+        load_pretrained(self.model)
         self.model.eval().to(device)
 
     def extract(self, view: View, known: Mapping[str, Features]) -> Features:
         import torch
 
-        small = view.image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        normal = (np.asarray(small, np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-        batch_13HW = torch.from_numpy(normal.transpose(2, 0, 1)[None].copy()).to(self.device)
+        batch_13HW = imagenet_view(view.image)[None].to(self.device)
         with one_thread(), torch.inference_mode():
             pooled = self.model.forward_head(self.model.forward_features(batch_13HW), pre_logits=True)
         return {"features": pooled[0].float().cpu().numpy()}
 
     def close(self) -> None:
         """Nothing native to free."""
+
+
+def load_pretrained(model: torch.nn.Module) -> None:
+    """Fill timm's efficientnet_lite0, with or without its classifier, with the asset's weights."""
+    import torch
+
+    from sana_bench.assets import asset_path
+
+    weights = torch.load(asset_path("efficientnet_lite0"), map_location="cpu", weights_only=True)
+    # The file names the layers as another implementation does, in the same order and shapes, and ends with the classifier.
+    own = model.state_dict()
+    model.load_state_dict(dict(zip(own, list(weights.values())[:len(own)], strict=True)))
+
+
+def imagenet_view(image: Image.Image) -> torch.Tensor:
+    """The whole image at SIDE x SIDE (PIL's antialiased bicubic), as (3, SIDE, SIDE) float32 in ImageNet's normalisation."""
+    import torch
+
+    small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32) / 255
+    normal = (small - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+    return torch.from_numpy(normal.transpose(2, 0, 1).copy())
 
 
 @contextmanager

@@ -100,8 +100,7 @@ def body_width(pose_333: np.ndarray) -> float:
 def quiet_native_stderr() -> Iterator[None]:
     """Send file descriptor 2 to nowhere while inside.
 
-    MediaPipe and TensorFlow Lite print notes about their own graphs straight to it, and no variable or option of version
-    1.2.2 stops them. What goes wrong still comes as a Python exception.
+    MediaPipe and TensorFlow Lite print notes about their own graphs straight to it, and no variable or option stops them. What goes wrong still comes as a Python exception.
     """
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

@@ -9,6 +9,7 @@ import numpy as np
 
 from sana_bench.config import GenerateSection, ModelSection
 from sana_bench.errors import GenerationError
+from sana_bench.models import LATENT_PX, check_size
 
 
 SAMPLING_VERSION = 1
@@ -34,10 +35,11 @@ def build_scheduler(settings: GenerateSection):
 
 
 def prepare_pipeline(pipeline, settings: GenerateSection) -> None:
-    """Set scheduler and tiling. Tiling is set up front: at 2K an out-of-memory decode is not recovered from."""
+    """Check the size, set scheduler and tiling. Tiling is set up front: at 2K an out-of-memory decode is not recovered from."""
+    check_size(pipeline.transformer.config, settings.width, settings.height)
     pipeline.scheduler = build_scheduler(settings)
     if settings.vae_tile_size:
-        stride = settings.vae_tile_stride or settings.vae_tile_size * 7 // 8
+        stride = settings.vae_tile_stride or settings.vae_tile_size * 7 // 8 // LATENT_PX * LATENT_PX
         pipeline.vae.enable_tiling(tile_sample_min_height=settings.vae_tile_size, tile_sample_min_width=settings.vae_tile_size,
                                    tile_sample_stride_height=stride, tile_sample_stride_width=stride)
 

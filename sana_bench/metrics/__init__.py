@@ -45,6 +45,8 @@ class MetricContext:
 
     reference: Sequence[Mapping[str, Features]]
     """Features of the real images (people never trained on), by extractor."""
+    reference_people: Sequence[str] = ()
+    """Who each of them shows, where that is known: images of one person are no independent measure of another."""
     target: Target
     """The suite's declared demographic target."""
 
@@ -89,6 +91,8 @@ class MetricEntry:
     budget: float
     """How much worse is too much, in `unit`, unless a recipe says otherwise."""
     needs_reference: bool
+    fewest_images: int
+    """From how many pairs of images on it may decide; below, its difference is shown and not judged."""
     explanation: str
     """First line of the class docstring."""
     make: Callable[[MetricContext], SampleMetric | SetMetric]
@@ -98,11 +102,12 @@ METRICS: Registry[MetricEntry] = Registry("metric", "sana_bench.metrics")
 
 
 def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], extractor: str, higher_is_better: bool,
-                    unit: str, budget: float, needs_reference: bool = False) -> Callable[[type], type]:
+                    unit: str, budget: float, needs_reference: bool = False,
+                    fewest_images: int = 0) -> Callable[[type], type]:
     """Class decorator; sets `extractor` on the class, whose docstring's first line explains the metric in the report."""
     def entry(cls: type) -> MetricEntry:
         cls.extractor = extractor
         return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, higher_is_better=higher_is_better,
-                           unit=unit, budget=budget, needs_reference=needs_reference,
+                           unit=unit, budget=budget, needs_reference=needs_reference, fewest_images=fewest_images,
                            explanation=(cls.__doc__ or "").strip().splitlines()[0], make=cls)
     return METRICS.decorator(name, entry)

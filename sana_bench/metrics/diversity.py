@@ -22,6 +22,10 @@ MIN_IMAGES = 4
 # A presentation that the classifier calls about as likely as not is not forced into a class.
 UNDETERMINED = (0.35, 0.65)
 
+NO_TARGET, STATED = "suite declares no target", "prompt states the attribute"
+NOT_ASKED = (NO_TARGET, STATED)
+"""Reasons that say that an image was never meant to be judged, as against: was looked at and stayed undetermined."""
+
 NOT_SEEN = Unscored("the classifier of age and gender finds no face")
 
 
@@ -108,9 +112,9 @@ class _Diversity:
 
     def _label(self, sample: ScoredSample) -> str | Unscored:
         if not self.target:
-            return Unscored("suite declares no target")
+            return Unscored(NO_TARGET)
         if self.attribute in sample.prompt.states:
-            return Unscored("prompt states the attribute")
+            return Unscored(STATED)
         keypoints_FPxy = sample.features["faces"]["keypoints"]
         if len(keypoints_FPxy) == 0:
             return Unscored("no face found")

@@ -82,12 +82,12 @@ def frechet_distance(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
 # For photographs of two groups of people it is 53 at N = 196 and 90 at N = 16; a blur of 3 pixels at 512 adds 27. Five is
 # a fifth of that blur, and about one standard deviation of a paired difference at N = 16.
 @register_metric("fd_efficientnet_lite0", version=1, kind="set", extractor="efficientnet_lite0", higher_is_better=False,
-                 unit="squared feature units", budget=5.0, needs_reference=True)
+                 unit="squared feature units", budget=5.0, needs_reference=True, fewest_images=1000)
 class FrechetEfficientNet(FeatureDistance):
-    """Distance in mean and spread of EfficientNet-lite0 features to real people; reads high with few images.
+    """Distance in mean and spread of EfficientNet-lite0 features to real people; biased with few images, where lost variety lowers it.
 
     The bias hides lost diversity at small N: a model whose images are 10 % less spread can score better than a perfect one
-    up to N = 1,000. Read it beside `kid_efficientnet_lite0`, which has no bias, and the diversity metrics.
+    up to N = 1,000, so below that it is shown and decides nothing. Read it beside `kid_efficientnet_lite0`, which has no bias, and the diversity metrics.
     """
 
     min_images = MIN_IMAGES

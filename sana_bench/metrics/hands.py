@@ -57,10 +57,10 @@ class HandRate:
 
 
 # Half of what jitter of 1 % of the hand's size costs (1.0 to 1.6 on photographs of people that the fit had not seen).
-@register_metric("hand_shape_deviation", version=1, kind="sample", extractor="hands", higher_is_better=False,
-                 unit="median real hand = 1", budget=0.3, needs_reference=True)
+@register_metric("hand_shape_deviation", version=2, kind="sample", extractor="hands", higher_is_better=False,
+                 unit="times the median real hand", budget=0.3, needs_reference=True)
 class HandShapeDeviation:
-    """How far the finger proportions of found hands are from real hands seen by the same detector; a real hand has about 1.
+    """How far the finger proportions of found hands are from real hands seen by the same detector; a new real hand has 1 to 1.4.
 
     Mahalanobis distance of 15 log bone ratios under a Ledoit-Wolf covariance, over the median of held-out real hands; an
     image has the mean of its hands. Hands too broken to be found do not count here but in `hand_rate`: read both.
@@ -68,8 +68,9 @@ class HandShapeDeviation:
 
     def __init__(self, context: MetricContext) -> None:
         hands = [features["hands"]["keypoints"].reshape(-1, 21, 2) for features in context.reference]
+        people = [person for person, each in zip(context.reference_people, hands, strict=False) for _ in each]
         keypoints_H21xy = np.concatenate([np.empty((0, 21, 2)), *hands])
-        self.reference = fit_shapes(bone_ratios(keypoints_H21xy), MIN_REFERENCE_HANDS, "hand(s)")
+        self.reference = fit_shapes(bone_ratios(keypoints_H21xy), people, MIN_REFERENCE_HANDS, "hand(s)")
 
     def score(self, sample: ScoredSample) -> float | Unscored:
         keypoints_H21xy = sample.features["hands"]["keypoints"]

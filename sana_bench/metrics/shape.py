@@ -5,6 +5,7 @@ Legend: M real shapes, D log ratios a shape.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from sana_bench.errors import InsufficientSamplesError
 
 NUM_FOLDS = 10
+FEWEST_PEOPLE = 3
 
 
 def ledoit_wolf(shapes_MD: np.ndarray) -> np.ndarray:
@@ -55,11 +57,17 @@ class ShapeReference:
         return (1 + num_farther) / (1 + len(self.distances_M))
 
 
-def fit_shapes(shapes_MD: np.ndarray, minimum: int, what: str) -> ShapeReference:
+def fit_shapes(shapes_MD: np.ndarray, people: Sequence[str], minimum: int, what: str) -> ShapeReference:
     """Sum up real shapes.
 
-    Their own distances come from folds of neighbours (images of one person stand together in a data set), because a shape
-    that helped to fit the covariance lies closer to it than a new one would.
+    Their own distances come from fits that leave out whole people, because a shape of somebody who helped to fit lies closer
+    than one of somebody new. Where people are unknown, neighbours in the data set stand in for them.
+
+    Args:
+        shapes_MD: (M, D) log ratios.
+        people: whose each is, M names; empty, or fewer than three different ones, where that is not known.
+        minimum: fewest shapes.
+        what: what they are, for the message.
 
     Raises:
         InsufficientSamplesError: fewer than `minimum` shapes.
@@ -69,10 +77,17 @@ def fit_shapes(shapes_MD: np.ndarray, minimum: int, what: str) -> ShapeReference
             f"{len(shapes_MD)} {what} found in the reference images, and this metric needs at least {minimum}: "
             "set data.reference to images that show more, or leave it out of score.metrics")
     distances = []
-    for fold in np.array_split(np.arange(len(shapes_MD)), NUM_FOLDS):
+    for fold in _folds(len(shapes_MD), people):
         rest_MD = np.delete(shapes_MD, fold, axis=0)
         distances.append(_distances(shapes_MD[fold], rest_MD.mean(0), np.linalg.inv(ledoit_wolf(rest_MD))))
     return ShapeReference(shapes_MD.mean(0), np.linalg.inv(ledoit_wolf(shapes_MD)), np.sort(np.concatenate(distances)))
+
+
+def _folds(num_shapes: int, people: Sequence[str]) -> list[np.ndarray]:
+    names = sorted(set(people))
+    if len(names) < FEWEST_PEOPLE:
+        return np.array_split(np.arange(num_shapes), NUM_FOLDS)
+    return [np.flatnonzero(np.asarray(people) == name) for name in names]
 
 
 def _distances(shapes_MD: np.ndarray, mean_D: np.ndarray, precision_DD: np.ndarray) -> np.ndarray:

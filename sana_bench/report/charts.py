@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import get_args
 
+from sana_bench.metrics.diversity import NOT_ASKED
 from sana_bench.prompts import Target
 from sana_bench.records import TrainingSummary, Verdict
 from sana_bench.report.wording import OUTCOMES, OutcomeWords, number, percent
@@ -17,9 +19,6 @@ MIN_REACH, MAX_REACH = 1.5, 4.0
 
 LOSS_POINTS = 300
 """A loss curve is thinned to about so many points."""
-
-NOT_ASKED = ("prompt states the attribute", "suite declares no target")
-"""Reasons that say that an image was never meant to be judged, as against: was looked at and stayed undetermined."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class LossCurve:
     low: float
     high: float
     steps: int
+    stride: int
+    """Every so many steps one is drawn."""
     window: int
     final: float
 
@@ -112,16 +113,16 @@ def loss_curve(summary: TrainingSummary | None) -> LossCurve | None:
         return None
     losses = summary.losses
     window = max(1, len(losses) // 20)
-    means = [sum(losses[max(0, step - window + 1):step + 1]) / (step + 1 - max(0, step - window + 1))
-             for step in range(len(losses))]
-    low, high = min(losses), max(losses)
+    sums = [0.0, *accumulate(losses)]
+    means = [(sums[end] - sums[max(0, end - window)]) / min(end, window) for end in range(1, len(sums))]
+    low, high, last = min(losses), max(losses), len(losses) - 1
     stride = math.ceil(len(losses) / LOSS_POINTS)
+    shown = [*range(0, last, stride), last]
 
     def line(values: Sequence[float]) -> str:
-        return " ".join(f"{100 * step / (len(values) - 1):.2f},{100 * (high - values[step]) / (high - low or 1):.2f}"
-                        for step in range(0, len(values), stride))
+        return " ".join(f"{100 * step / last:.2f},{100 * (high - values[step]) / (high - low or 1):.2f}" for step in shown)
 
-    return LossCurve(line(losses), line(means), low, high, len(losses), window, means[-1])
+    return LossCurve(line(losses), line(means), low, high, len(losses), stride, window, means[-1])
 
 
 def perceived_attributes(candidate: ResultBundle, baseline: ResultBundle | None) -> list[Attribute]:

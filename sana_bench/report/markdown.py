@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sana_bench.report.page import Page, Row
-from sana_bench.report.wording import NOTHING, interval, number, signed
+from sana_bench.report.wording import NOTHING, interval, number, percent, signed
 
 MAX_LISTED = 12
 _SPECIAL = re.compile(r"([\\`*{}\[\]#!|~$^]|(?<![^\W_])_|_(?![^\W_])|:(?=\S))")
@@ -16,8 +16,8 @@ def escape_markdown(text: str) -> str:
     """Text that GitHub's Markdown shows as it is: no table cell, code, link, tag, mention or line of its own comes of it."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = _SPECIAL.sub(r"\\\1", text)
-    # A zero-width space breaks @mentions and addresses, which no backslash does; www. is linked without any scheme.
-    return re.sub(r"(?i)\bwww\.", lambda match: match[0] + "\u200b", text.replace("@", "@\u200b"))
+    # A zero-width space breaks @mentions and addresses, which no backslash does; www. would be linked without any scheme.
+    return re.sub(r"(?i)(www)\.", r"\1\\.", text.replace("@", "@\u200b"))
 
 
 def render_markdown(page: Page) -> str:
@@ -27,14 +27,15 @@ def render_markdown(page: Page) -> str:
              f"**{page.words.label}** · {text(page.result.name)} · "
              f"suite {text(page.result.suite)} {page.result.suite_version} · {len(page.result.samples)} images · "
              + (f"baseline {text(report.baseline_name)}" if page.compared else "no baseline, so a gate fails"), "",
-             f"| metric | baseline | candidate | difference | {report.confidence:.0%} interval | budget | outcome | why |",
+             f"| metric | baseline | candidate | difference | {percent(report.confidence)} interval | budget | outcome | why |",
              "|---|---:|---:|---:|---:|---:|---|---|", *(_line(row) for row in page.rows), ""]
-    if page.worst:
+    worst = report.worst_samples[:MAX_LISTED]
+    if worst:
         lines += ["### Worst pairs", "", "| pair | prompt | lost most on | baseline | candidate | budgets lost |",
                   "|---|---|---|---:|---:|---:|"]
-        lines += [f"| {text(each.pair.sample_id)} | {text(each.pair.text) or NOTHING} | {text(each.losses[0].metric)} | "
-                  f"{number(each.losses[0].baseline)} | {number(each.losses[0].candidate)} | {number(each.losses[0].harm)} |"
-                  for each in page.worst[:MAX_LISTED]] + [""]
+        prompts = {pair.sample_id: pair.text for pair in page.pairs}
+        lines += [f"| {text(each.sample_id)} | {text(prompts.get(each.sample_id, '')) or NOTHING} | {text(each.metric)} | "
+                  f"{number(each.baseline)} | {number(each.candidate)} | {number(each.harm)} |" for each in worst] + [""]
     lines += ["Pictures, keypoints and provenance are in report.html beside this file.", ""]
     return "\n".join(lines)
 

@@ -49,7 +49,7 @@ class PromptRow:
 
     prompt_id: str
     sample_id: str
-    """Its first sample, to link to."""
+    """Its first sample that has a card, to link to; empty where none has."""
     cells: tuple[tuple[float | None, float | None], ...]
     """(difference, harm in budgets) a metric"""
 
@@ -73,8 +73,6 @@ class Page:
     prompt_rows: tuple[PromptRow, ...]
     pairs: list[Pair]
     worst: list[WorstPair]
-    num_worst_listed: int
-    """Distinct pairs in the report's list of worst samples; `worst` may show fewer."""
     thumbs: dict[str, tuple[Shot, ...]]
     suite: PromptSuite | None
     stages: tuple[Stage, ...]
@@ -103,8 +101,7 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
         forest=forest(verdicts, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
         attributes=perceived_attributes(candidate, baseline),
         sample_metrics=tuple(each.metric for each in result.results if each.kind == "sample"),
-        prompt_rows=_prompt_rows(pairs), pairs=pairs, worst=worst_pairs(report, pairs, album),
-        num_worst_listed=len({worst.sample_id for worst in report.worst_samples}),
+        prompt_rows=_prompt_rows(pairs, {pair.sample_id for pair in pairs[:MAX_THUMB_PAIRS]}), pairs=pairs, worst=worst_pairs(report, pairs, album),
         thumbs={pair.sample_id: album.shots(pair.sample_id, thumb_px) for pair in pairs[:MAX_THUMB_PAIRS]}, suite=suite,
         stages=tuple(Stage(name, cost, reused.get(name) if reused else None) for name, cost in result.stages.items()),
         provenances=tuple((side, provenance) for side, provenance in sides if provenance))
@@ -114,11 +111,11 @@ def _optional(path: Path, kind: type[R]) -> R | None:
     return read_record(path, kind) if path.exists() else None
 
 
-def _prompt_rows(pairs: Sequence[Pair]) -> tuple[PromptRow, ...]:
+def _prompt_rows(pairs: Sequence[Pair], with_card: set[str]) -> tuple[PromptRow, ...]:
     by_prompt: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_prompt.setdefault(pair.prompt_id, []).append(pair)
-    return tuple(PromptRow(prompt_id, group[0].sample_id, tuple(
+    return tuple(PromptRow(prompt_id, next((pair.sample_id for pair in group if pair.sample_id in with_card), ""), tuple(
         (_mean(score.difference for score in column), _mean(score.harm for score in column))
         for column in zip(*(pair.scores for pair in group), strict=True))) for prompt_id, group in by_prompt.items())
 

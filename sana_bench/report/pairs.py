@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from PIL import Image
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from sana_bench.errors import ReportError
 from sana_bench.images import read_image
 from sana_bench.prompts import PromptSuite
-from sana_bench.records import MetricResult, RegressionReport, WorstSample
+from sana_bench.records import MetricResult, RegressionReport, Verdict, WorstSample
 from sana_bench.report.overlays import Overlay, draw_overlay
-from sana_bench.results import ResultBundle
+from sana_bench.results import KEYPOINTS_FILE, ResultBundle, loss_in_budgets
 
-MAX_WORST_PAIRS = 12
 MAX_THUMB_PAIRS = 200
 MAX_WORST_BYTES = 12_000_000
 """Large pictures of the worst pairs, before base64; with the thumbs a report stays under 25 MB."""
 WORST_PX, THUMB_PX, ALONE_PX = 1024, 320, 640
 """Long sides; without a baseline there are no worst pairs, and single pictures are larger."""
 WEBP_QUALITY = 80
+
+
+Point = Annotated[list[float], Field(min_length=2, max_length=3)]
+
+
+class Keypoints(BaseModel):
+    """One entry of keypoints.json: points in pixels of an image of that size."""
+
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    pose: Annotated[list[Point], Field(max_length=33)]
+    hands: list[Annotated[list[Point], Field(min_length=21, max_length=21)]]
+    faces: list[Annotated[list[Point], Field(min_length=478, max_length=478)]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class PairScore:
     difference: float | None
     """Candidate minus baseline."""
     harm: float | None
-    """Loss in units of the budget, negative for a gain; None where a side is missing or the budget is zero."""
+    """As `results.loss_in_budgets`; None where a side is missing or the metric could not be compared."""
     reason: str
     """Why a side has no value."""
 
@@ -66,10 +79,6 @@ class Pair:
     seed: int
     scores: tuple[PairScore, ...]
 
-    @property
-    def worst_harm(self) -> float:
-        return max((score.harm for score in self.scores if score.harm is not None), default=0.0)
-
 
 @dataclass(frozen=True)
 class WorstPair:
@@ -77,7 +86,7 @@ class WorstPair:
 
     pair: Pair
     shots: tuple[Shot, ...]
-    losses: tuple[WorstSample, ...]
+    loss: WorstSample
 
 
 @dataclass(frozen=True)
@@ -99,8 +108,13 @@ def open_album(candidate: ResultBundle, baseline: ResultBundle | None) -> Album:
 
 
 def _keypoints(folder: Path) -> dict:
-    path = folder / "keypoints.json"
-    return json.loads(path.read_bytes()) if path.exists() else {}
+    path = folder / KEYPOINTS_FILE
+    if not path.exists():
+        return {}
+    try:
+        return {name: each.model_dump() for name, each in TypeAdapter(dict[str, Keypoints]).validate_json(path.read_bytes()).items()}
+    except ValidationError as error:
+        raise ReportError(f"{path} is damaged ({error.errors()[0]['msg']}). Score again, or delete it to show no keypoints") from error
 
 
 def _shot(side: str, folder: Path, keypoints: dict | None, sample_id: str, side_px: int) -> Shot:
@@ -123,13 +137,13 @@ def make_pairs(report: RegressionReport, candidate: ResultBundle, baseline: Resu
                suite: PromptSuite | None) -> list[Pair]:
     """Every sample of the candidate, with the baseline's scores of the same sample."""
     ours, theirs = _scores(candidate), _scores(baseline)
-    budgets = {verdict.metric: verdict.budget for verdict in report.verdicts}
+    compared = {verdict.metric: verdict for verdict in report.verdicts if verdict.difference is not None}
     metrics = [result for result in candidate.result.results if result.kind == "sample"]
     prompts = {prompt.id: prompt for prompt in suite.prompt} if suite else {}
     pairs = []
     for sample in candidate.result.samples:
         prompt = prompts.get(sample.prompt_id)
-        scores = tuple(_pair_score(result, budgets.get(result.metric, result.budget),
+        scores = tuple(_pair_score(result, compared.get(result.metric),
                                    ours.get((sample.sample_id, result.metric)),
                                    theirs.get((sample.sample_id, result.metric))) for result in metrics)
         pairs.append(Pair(sample.sample_id, sample.prompt_id, prompt.text if prompt else "", prompt.tags if prompt else (),
@@ -141,34 +155,24 @@ def _scores(bundle: ResultBundle | None) -> dict[tuple[str, str], tuple[float | 
     return {(score.sample_id, score.metric): (score.value, score.reason) for score in bundle.scores} if bundle else {}
 
 
-def _pair_score(result: MetricResult, budget: float, ours: tuple[float | None, str] | None,
+def _pair_score(result: MetricResult, verdict: Verdict | None, ours: tuple[float | None, str] | None,
                 theirs: tuple[float | None, str] | None) -> PairScore:
+    """Without a verdict on the difference, both values stand alone: what `compare` would not compare is not compared here."""
     (after, why_after), (before, why_before) = ours or (None, ""), theirs or (None, "")
     reasons = [f"{side}: {why}" for side, why in (("baseline", why_before), ("candidate", why_after)) if why]
-    if before is None or after is None:
+    if before is None or after is None or verdict is None:
         return PairScore(result.metric, before, after, None, None, "; ".join(reasons))
-    difference = after - before
-    loss = -difference if result.higher_is_better else difference
-    return PairScore(result.metric, before, after, difference, loss / budget if budget > 0 else None, "")
+    harm = loss_in_budgets(after - before, verdict.budget, higher_is_better=result.higher_is_better)
+    return PairScore(result.metric, before, after, after - before, harm, "")
 
 
 def worst_pairs(report: RegressionReport, pairs: Sequence[Pair], album: Album) -> list[WorstPair]:
-    """The first pairs of the report's own list, each once, until the number or the bytes allowed are used up."""
-    by_id = {pair.sample_id: pair for pair in pairs}
-    losses: dict[str, list[WorstSample]] = {}
-    for worst in report.worst_samples:
-        if worst.sample_id in by_id:
-            losses.setdefault(worst.sample_id, []).append(worst)
-    chosen = [(by_id[name], lost) for name, lost in list(losses.items())[:MAX_WORST_PAIRS]]
-    return [WorstPair(pair, shots, tuple(lost)) for pair, lost, shots in _within_bytes(chosen, album)]
-
-
-def _within_bytes(chosen: list[tuple[Pair, list[WorstSample]]],
-                  album: Album) -> Iterator[tuple[Pair, list[WorstSample], tuple[Shot, ...]]]:
-    spent = 0
-    for pair, lost in chosen:
-        shots = album.shots(pair.sample_id, WORST_PX)
+    """The report's own list, until the bytes allowed are used up."""
+    by_id, chosen, spent = {pair.sample_id: pair for pair in pairs}, [], 0
+    for loss in report.worst_samples:
+        shots = album.shots(loss.sample_id, WORST_PX)
         spent += sum(shot.num_bytes for shot in shots)
         if spent > MAX_WORST_BYTES:
-            return
-        yield pair, lost, shots
+            break
+        chosen.append(WorstPair(by_id[loss.sample_id], shots, loss))
+    return chosen

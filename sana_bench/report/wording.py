@@ -53,7 +53,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    return NOTHING if share is None else f"{share:.0%}"
+    return NOTHING if share is None else f"{100 * share:.3g} %"
 
 
 def mebibytes(num_bytes: int) -> str:

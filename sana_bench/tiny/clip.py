@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
+from sana_bench.features.efficientnet import SIDE, load_pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -19,9 +18,6 @@ WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 BACKBONE = "visual.trunk."
 """Prefix of the weights that are not ours; they come from the asset `efficientnet_lite0`."""
 
-SIDE = 224
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 CONTEXT_LENGTH = 64
 SEED = 3
 
@@ -40,14 +36,9 @@ def build_clip(config: dict) -> CustomTextCLIP:
     import torch
     from open_clip.model import CustomTextCLIP
 
-    from sana_bench.assets import asset_path
-
     torch.manual_seed(SEED)
     model = CustomTextCLIP(**config)
-    weights = torch.load(asset_path("efficientnet_lite0"), map_location="cpu", weights_only=True)
-    # The file names the layers as another implementation does, in the same order and shapes, and ends with a classifier.
-    own = model.visual.trunk.state_dict()
-    model.visual.trunk.load_state_dict(dict(zip(own, list(weights.values())[:len(own)], strict=True)))
+    load_pretrained(model.visual.trunk)
     model.visual.trunk.requires_grad_(False)
     return model.eval()
 
@@ -89,12 +80,3 @@ def tokenize(tokenizer, texts: Sequence[str]) -> tuple[torch.Tensor, list[bool]]
         kept = [*row[:CONTEXT_LENGTH - 1], tokenizer.eos_token_id]
         padded_T[:len(kept)] = torch.tensor(kept)
     return padded_BT, [len(row) + 1 > CONTEXT_LENGTH for row in ids]
-
-
-def preprocess(image: Image.Image) -> torch.Tensor:
-    """The whole image at SIDE x SIDE (PIL's antialiased bicubic), as (3, SIDE, SIDE) float32 in ImageNet's normalisation."""
-    import torch
-
-    small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32) / 255
-    normal = (small - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-    return torch.from_numpy(normal.transpose(2, 0, 1).copy())

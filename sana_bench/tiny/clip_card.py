@@ -13,9 +13,10 @@ from PIL import Image
 from sana_bench.data.openpeople import EMOTIONS
 from sana_bench.data.views import fit_view
 from sana_bench.errors import DataError
+from sana_bench.features.efficientnet import imagenet_view
 from sana_bench.images import read_image
 from sana_bench.tiny.captions import SUBJECT
-from sana_bench.tiny.clip import BACKBONE, WEIGHTS_FILE, load_clip, preprocess, tokenize
+from sana_bench.tiny.clip import BACKBONE, WEIGHTS_FILE, load_clip, tokenize
 
 if TYPE_CHECKING:
     from open_clip.model import CustomTextCLIP
@@ -65,7 +66,7 @@ def embed_images(model: CustomTextCLIP, manifest: Manifest) -> np.ndarray:
         picture = Image.fromarray(read_image(manifest.folder / row.file_name, DataError))
         view = fit_view(picture, VIEW_PX, VIEW_PX, fit=row.fit, focus_y=row.focus_y)
         with torch.inference_mode():
-            embeddings.append(model.encode_image(preprocess(view)[None], normalize=True)[0].numpy())
+            embeddings.append(model.encode_image(imagenet_view(view)[None], normalize=True)[0].numpy())
     return np.stack(embeddings)
 
 

@@ -12,11 +12,11 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from sana_bench.data.views import fit_view
 from sana_bench.errors import DataError
+from sana_bench.features.efficientnet import imagenet_view
 from sana_bench.images import read_image
 from sana_bench.progress import progress
 from sana_bench.store import write_bytes
 from sana_bench.tiny.captions import SUBJECT
-from sana_bench.tiny.clip import preprocess
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +83,7 @@ def _features_of(manifest: Manifest, index: int, trunk) -> torch.Tensor:
     views = []
     for view in range(NUM_VIEWS):
         image = base if view < 2 else change_view(base, np.random.default_rng([index, view]))
-        views.append(preprocess(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if view % 2 else image))
+        views.append(imagenet_view(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if view % 2 else image))
     with torch.inference_mode():
         return trunk(torch.stack(views))
 

@@ -78,7 +78,9 @@ def run_loop(settings: LoopSettings, *, weights: Mapping[str, torch.nn.Parameter
                 group["lr"] = learning_rate_at(step, base=settings.learning_rate, warmup_steps=settings.warmup_steps,
                                                total_steps=settings.total_steps, schedule=settings.schedule)
             losses.append(_accumulate(settings, step, compute_loss, backward))
-            torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+            if not torch.isfinite(norm):
+                raise _diverged("the gradient's norm", norm, step, settings)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             tracker.advance(f"loss {sum(losses[-20:]) / len(losses[-20:]):.4f}")
@@ -97,8 +99,12 @@ def _accumulate(settings: LoopSettings, step: int, compute_loss: Callable[[int, 
     for _ in range(settings.gradient_accumulation_steps):
         loss = compute_loss(step, generator) / settings.gradient_accumulation_steps
         if not torch.isfinite(loss):
-            raise TrainingError(f"loss is {loss.item()} at step {step}; lower learning_rate ({settings.learning_rate}) or "
-                                f"check the data. Nothing of this step was applied")
+            raise _diverged("the loss", loss, step, settings)
         backward(loss) if backward else loss.backward()
         total += loss.item()
     return total
+
+
+def _diverged(what: str, value: torch.Tensor, step: int, settings: LoopSettings) -> TrainingError:
+    return TrainingError(f"{what} is {value.item()} at step {step}; lower learning_rate ({settings.learning_rate}) or check the "
+                         f"data. Nothing of this step was applied")

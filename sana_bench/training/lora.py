@@ -8,9 +8,12 @@ from sana_bench.config import RunConfig, TrainSection
 from sana_bench.data.latents import cached_latents
 from sana_bench.data.manifest import data_digest, load_manifest
 from sana_bench.errors import ConfigError, StoreError
-from sana_bench.models import BASE_DIGEST_KEY, load_pipeline, resolve_device
+from sana_bench.models import BASE_DIGEST_KEY, check_size, load_pipeline, resolve_device
+from sana_bench.progress import progress
+from sana_bench.provenance import package_versions
 from sana_bench.records import TrainingSummary
 from sana_bench.registry import near_names
+from sana_bench.store import digest_of
 from sana_bench.training import TrainedWeights, TrainingContext, register_trainer
 
 WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
@@ -28,10 +31,13 @@ class LoraTrainer:
 
     def train(self, context: TrainingContext) -> TrainedWeights:
         config, settings = context.config, context.config.train
-        manifest = load_manifest(config.data.training, context.store)
-        pipeline = load_pipeline(config.model, resolve_device(config.run.device))
+        manifest, device = load_manifest(config.data.training, context.store), resolve_device(config.run.device)
+        pipeline = load_pipeline(config.model, device)
+        check_size(pipeline.transformer.config, settings.resolution, settings.resolution)
+        _check_targets(pipeline.transformer, settings)
+        made_with = [context.base_digest, config.model.vae_dtype, device.partition(":")[0], package_versions()]
         latents = cached_latents(manifest, pipeline.vae, resolution=settings.resolution, store=context.store,
-                                 vae_identity=f"{context.base_digest}/{config.model.vae_dtype}")
+                                 vae_identity=digest_of(made_with))
         embeddings = _encode_captions(pipeline, sorted({row.text for row in manifest.rows} | {""}), config)
         pipeline.vae = pipeline.text_encoder = None
         _add_adapter(pipeline.transformer, settings)
@@ -51,31 +57,34 @@ def _encode_captions(pipeline, texts: list[str], config: RunConfig) -> dict:
     from sana_bench.generation.sampling import instruction_of
 
     embeddings = {}
-    for text in texts:
-        with torch.inference_mode():
+    with progress("encode captions", len(texts)) as tracker, torch.inference_mode():
+        for text in texts:
             embeds, mask, _, _ = pipeline.encode_prompt(
                 text, do_classifier_free_guidance=False, max_sequence_length=config.generate.max_sequence_length,
                 complex_human_instruction=instruction_of(config.generate) if text else None)
-        embeddings[text] = (embeds[0].clone(), mask[0].clone())
+            embeddings[text] = (embeds[0].clone().cpu(), mask[0].clone().cpu())  # ten thousand captions do not fit beside a model
+            tracker.advance()
     return embeddings
 
 
-def _add_adapter(transformer, settings: TrainSection) -> None:
-    """Freeze the transformer and add fp32 adapters (bf16 ones would lose small updates).
+def _check_targets(transformer, settings: TrainSection) -> None:
+    """Raises ConfigError where a name in `target_modules` is the end of no linear layer's name, by whole parts as peft matches."""
+    import torch
 
-    Raises:
-        ConfigError: `target_modules` names no layer of the transformer.
-    """
+    layers = [name for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)]
+    for target in settings.target_modules:
+        if not any(f".{name}".endswith(f".{target}") for name in layers):
+            ends = sorted({".".join(name.split(".")[-2 if name.endswith(".0") else -1:]) for name in layers})
+            raise ConfigError(f'train.target_modules: no linear layer ends in "{target}".{near_names(target, ends)} '
+                              f'Layers: {", ".join(ends)}')
+
+
+def _add_adapter(transformer, settings: TrainSection) -> None:
+    """Freeze the transformer and add fp32 adapters (bf16 ones would lose small updates)."""
     import torch
     from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
 
-    linear = sorted({name.rpartition(".")[2] if not name.endswith(".0") else name.rpartition(".")[0].rpartition(".")[2] + ".0"
-                     for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)})
-    unknown = [name for name in settings.target_modules if not any(known.endswith(name) for known in linear)]
-    if unknown:
-        raise ConfigError(f'train.target_modules: no linear layer ends in "{unknown[0]}".{near_names(unknown[0], linear)} '
-                          f'Layers: {", ".join(linear)}')
     transformer.requires_grad_(False)
     torch.manual_seed(settings.seed)
     transformer.add_adapter(LoraConfig(r=settings.rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout,
@@ -86,6 +95,7 @@ def _add_adapter(transformer, settings: TrainSection) -> None:
 def _fit(transformer, latent_files: list[Path], captions: list[str], embeddings: dict, context: TrainingContext) -> list[float]:
     import torch
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from safetensors.torch import load_file
 
     from sana_bench.training.flow_matching import draw_sigmas, flow_matching_loss
@@ -93,6 +103,9 @@ def _fit(transformer, latent_files: list[Path], captions: list[str], embeddings:
 
     settings = context.config.train
     device = resolve_device(context.config.run.device)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)  # accelerate trains on the current device, not on the one it is told
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process may train again, with other settings
     accelerator = Accelerator(mixed_precision=settings.mixed_precision, cpu=device == "cpu")
     weights = {name: p for name, p in transformer.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(weights.values(), lr=settings.learning_rate, weight_decay=1e-4)

@@ -51,9 +51,18 @@ def median_deviation(metric: HandShapeDeviation, hands: np.ndarray) -> float:
 
 
 def test_ratios_are_those_of_the_bones() -> None:
-    """A bone of half a palm has log 1/2; without spread the lengths go in and come out up to the palm of this template."""
+    """Without spread the lengths go in and come out up to the palm of this template."""
     ratios = bone_ratios(hand_of(np.random.default_rng(1), spread=0)[None])[0].reshape(5, 3)
     assert ratios - np.log(LENGTHS) == pytest.approx(np.full((5, 3), ratios[0, 0] - np.log(LENGTHS[0, 0])), abs=1e-9)
+
+
+def test_a_bone_as_long_as_the_palm_has_0_and_one_of_half_a_palm_has_log_a_half() -> None:
+    """All palm lines of a palm that is a point and a wrist 2 away: four of length 2, three of 0, root mean square 4 / sqrt(7)."""
+    hand = np.zeros((21, 2))
+    hand[0] = (0, -2)
+    palm = 4 / np.sqrt(7)
+    hand[6], hand[7], hand[8] = (0, palm), (0, 1.5 * palm), (0, 1.5 * palm + 0.01 * palm)  # bones of 1, 1/2 and 1/100 palms
+    assert bone_ratios(hand[None])[0].reshape(5, 3)[1] == pytest.approx(np.log([1, 0.5, 0.15]))
 
 
 def test_unchanged_by_moving_turning_scaling_and_mirroring() -> None:

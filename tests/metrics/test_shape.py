@@ -35,7 +35,7 @@ def test_ledoit_wolf_trusts_many_shapes_and_is_invertible_with_few() -> None:
 
 def test_new_shapes_of_the_same_kind_lie_at_about_one() -> None:
     """With 30 shapes a fit to themselves would promise too little: held-out distances keep the promise."""
-    reference = fit_shapes(shapes_of(30, 4), 12, "shape(s)")
+    reference = fit_shapes(shapes_of(30, 4), (), 12, "shape(s)")
     new = np.array([reference.relative_distance(shape) for shape in shapes_of(2000, 5)])
     assert np.median(new) == pytest.approx(1, abs=0.25)
     survival = np.array([reference.survival(shape) for shape in shapes_of(2000, 5)])
@@ -43,7 +43,7 @@ def test_new_shapes_of_the_same_kind_lie_at_about_one() -> None:
 
 
 def test_survival_falls_from_one_to_the_smallest_share() -> None:
-    reference = fit_shapes(shapes_of(39, 6), 12, "shape(s)")
+    reference = fit_shapes(shapes_of(39, 6), (), 12, "shape(s)")
     direction = np.ones(8)
     values = [reference.survival(reference.mean_D + step * direction) for step in (0, 0.2, 0.5, 1, 100)]
     assert values[0] == 1 and values[-1] == 1 / 40
@@ -51,7 +51,7 @@ def test_survival_falls_from_one_to_the_smallest_share() -> None:
 
 
 def test_distance_is_zero_at_the_mean_and_linear_along_a_line() -> None:
-    reference = fit_shapes(shapes_of(50, 7), 12, "shape(s)")
+    reference = fit_shapes(shapes_of(50, 7), (), 12, "shape(s)")
     step = np.linspace(-1, 1, 8)
     assert reference.distance(reference.mean_D) == 0
     assert reference.distance(reference.mean_D + 3 * step) == pytest.approx(3 * reference.distance(reference.mean_D + step))
@@ -59,4 +59,22 @@ def test_distance_is_zero_at_the_mean_and_linear_along_a_line() -> None:
 
 def test_too_few_shapes_are_refused() -> None:
     with pytest.raises(InsufficientSamplesError, match="11 hand.*at least 12.*data.reference"):
-        fit_shapes(shapes_of(11, 8), 12, "hand(s)")
+        fit_shapes(shapes_of(11, 8), (), 12, "hand(s)")
+
+
+def test_a_new_person_lies_where_the_reference_promises_although_people_differ_more_than_pictures() -> None:
+    """Folds that cut through a person would promise 1 at half of the distance at which new people stand."""
+    rng = np.random.default_rng(9)
+
+    def people(number: int) -> tuple[np.ndarray, list[str]]:
+        shapes = [rng.normal(size=8) + 0.3 * rng.normal(size=(12, 8)) for _ in range(number)]
+        return np.concatenate(shapes), [f"person {index}" for index in range(number) for _ in range(12)]
+
+    shapes, names = people(6)
+    new, _ = people(60)
+    known, unknown = fit_shapes(shapes, names, 12, "shape(s)"), fit_shapes(shapes, (), 12, "shape(s)")
+    median = {which: np.median([each.relative_distance(shape) for shape in new]) for which, each in (("known", known), ("unknown", unknown))}
+    assert median["known"] == pytest.approx(1, abs=0.35) and median["unknown"] > median["known"] + 0.2
+    order = rng.permutation(len(shapes))
+    shuffled = fit_shapes(shapes[order], [names[index] for index in order], 12, "shape(s)")
+    assert shuffled.distances_M == pytest.approx(known.distances_M)

@@ -85,6 +85,14 @@ def test_five_prompts_never_make_a_verdict_and_six_do():
     assert judge(Interval(-0.5, None, None), 0.1, 12, 0.95) == "inconclusive"
 
 
+def test_a_metric_below_its_own_number_of_images_is_shown_and_not_judged():
+    verdict = only(shifted(-0.2), fewest_images=NUM + 1)
+    assert (verdict.outcome, verdict.num_prompts_needed) == ("inconclusive", None)
+    assert verdict.difference == pytest.approx(-0.2) and verdict.ci_high < 0
+    assert verdict.reason.startswith(f"shown, not judged: below {NUM + 1} images")
+    assert only(shifted(-0.2), fewest_images=NUM).outcome == "regressed"
+
+
 def test_identical_sides_are_unchanged_with_no_difference():
     with set_metric_registered():
         side = make_bundle({"hand_rate": BASE}, sets={SET_METRIC: BASE}, changes={"hand_rate": {"budget": 0.0}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -129,6 +130,37 @@ def test_a_view_of_the_right_shape_is_the_image_itself():
 @pytest.mark.parametrize(("training", "reference", "apart"), [
     ("openpeople:training", "openpeople:reference", True), ("openpeople:training-photographs", "openpeople:reference", True),
     ("openpeople:training-photographs", "openpeople:training", False), ("openpeople:reference", "openpeople:reference", False)])
+def test_the_people_of_both_sides_are_all_ten_and_nobody_twice(people):
+    split = openpeople.PEOPLE
+    assert sorted(split["training"] + split["reference"]) == sorted(person.name for person in people) and len(people) == 10
+    assert not set(split["training"]) & set(split["reference"])
+
+
+def test_what_is_written_for_a_side_shows_its_people_only(people, tmp_path, monkeypatch):
+    """With one small picture a person, since writing all of them takes a minute."""
+    small = openpeople.Picture(person="", kind="head", image=Image.new("RGB", (8, 8)), framing="headshot", details=())
+    monkeypatch.setattr(openpeople, "pictures_of", lambda folder: [dataclasses.replace(small, person=folder.name)])
+    for side, number in (("training", 7), ("reference", 3)):
+        assert openpeople.write_imagefolder(asset_path("openpeople"), tmp_path / side, side) == number
+        assert {row.person for row in load_imagefolder(tmp_path / side).rows} == set(openpeople.PEOPLE[side])
+
+
+@pytest.mark.parametrize(("content", "part"), [
+    ("caf\xe9".encode("latin-1"), "not UTF-8"), (b'{"file_name": "0.png\\u0000", "text": "a"}', "zero byte"),
+    (b'{"file_name": "0.png", "text": "\\ud800"}', "surrogate"), (b'{"file_name": "0.png", "text": "a", "focus_y": 2}', "focus_y")])
+def test_text_that_is_none_is_one_error(tmp_path, content, part):
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    (tmp_path / "metadata.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=part):
+        load_imagefolder(tmp_path)
+
+
+def test_a_byte_order_mark_and_a_line_separator_in_a_text_are_read(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    (tmp_path / "metadata.jsonl").write_bytes('{"file_name": "0.png", "text": "a\u2028b"}\r\n'.encode("utf-8-sig"))
+    assert [row.text for row in load_imagefolder(tmp_path).rows] == ["a\u2028b"]
+
+
 def test_nobody_is_both_trained_on_and_compared_with(training, reference, apart):
     if apart:
         return check_apart(training, reference)
@@ -145,3 +177,8 @@ def test_people_of_users_folders_are_told_apart_by_name(tmp_path):
     with pytest.raises(DataError, match="share bob"):
         check_apart(str(tmp_path / "a"), str(tmp_path / "b"))
     check_apart(str(tmp_path / "a"), str(tmp_path / "c"))
+    with pytest.raises(DataError, match="all images|share"):
+        check_apart(str(tmp_path / "c"), str(tmp_path / "." / "c"))
+    (tmp_path / "b" / "metadata.jsonl").write_text('{"file_name": "0.png", "text": "a", "person": "P002"}')
+    with pytest.raises(DataError, match="share P002"):
+        check_apart(str(tmp_path / "b"), "openpeople:reference")

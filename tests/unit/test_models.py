@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from sana_bench.config import ModelSection, load_config
 from sana_bench.errors import ConfigError, ModelError
-from sana_bench.models import base_digest, base_folder, check_adapter, check_transformer, load_pipeline
+from sana_bench.models import base_digest, base_folder, check_adapter, check_size, load_adapter, load_pipeline
 from sana_bench.store import Store
 from sana_bench.train import train
 from tests.micro import build_base, write_run
@@ -66,9 +66,58 @@ def test_a_hub_base_offline_is_one_clear_error(monkeypatch, tmp_path):
 
 
 def test_a_2k_transformer_without_positional_embedding_is_refused():
-    with pytest.raises(ModelError, match="positional embedding"):
-        check_transformer(SimpleNamespace(sample_size=64, interpolation_scale=None))
-    check_transformer(SimpleNamespace(sample_size=64, interpolation_scale=1.0))
+    for sample_size in (32, 64):  # a 2K checkpoint that was converted without saying so becomes a model of 1024 px
+        with pytest.raises(ModelError, match="positional embedding"):
+            check_size(SimpleNamespace(sample_size=sample_size, interpolation_scale=None, patch_size=1), 2048, 2048)
+    check_size(SimpleNamespace(sample_size=64, interpolation_scale=1.0, patch_size=1), 2048, 2048)
+    check_size(SimpleNamespace(sample_size=32, interpolation_scale=None, patch_size=1), 1024, 1024)
+
+
+def test_a_size_that_patches_do_not_fill_is_refused():
+    config = SimpleNamespace(sample_size=64, interpolation_scale=1.0, patch_size=2)
+    with pytest.raises(ModelError, match="multiples of 64"):
+        check_size(config, 1056, 1024)
+    check_size(config, 1088, 1024)
+
+
+@pytest.mark.parametrize("section", [dict(base="owner/Sana_2Kpx_BF16_diffusers"), dict(variant="bf16")])
+def test_a_bfloat16_checkpoint_is_not_run_in_float16(micro, section):
+    with pytest.raises(ModelError, match="bfloat16"):
+        load_pipeline(ModelSection(**{"base": str(micro["base"]), "transformer_dtype": "float16", **section}), "cpu")
+
+
+def test_weights_that_are_no_safetensors_are_not_loaded(micro, tmp_path):
+    base = shutil.copytree(micro["base"], tmp_path / "base")
+    (weights,) = (base / "transformer").glob("*.safetensors")
+    torch.save({}, base / "transformer" / "diffusion_pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(ModelError, match="does not load"):
+        load_pipeline(ModelSection(base=str(base)), "cpu")
+
+
+def test_damaged_weights_are_one_clear_error(micro, tmp_path):
+    base = shutil.copytree(micro["base"], tmp_path / "base")
+    (weights,) = (base / "text_encoder").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="does not load"):
+        load_pipeline(ModelSection(base=str(base)), "cpu")
+
+
+def test_a_card_beside_the_model_is_no_part_of_it_and_a_variant_is(micro, tmp_path):
+    base = shutil.copytree(micro["base"], tmp_path / "base")
+    before = base_digest(ModelSection(base=str(base)))
+    (base / "card.json").write_text("{}")
+    assert base_digest(ModelSection(base=str(base))) == before != base_digest(ModelSection(base=str(base), variant="fp16"))
+
+
+def test_a_lora_whose_keys_diffusers_would_ignore_is_refused(micro, trained, tmp_path):
+    _, weights = trained
+    with safe_open(weights, framework="pt") as file:
+        bare = {name.removeprefix("transformer."): file.get_tensor(name) for name in file.keys()}
+    save_file(bare, tmp_path / "bare.safetensors")
+    pipeline = load_pipeline(ModelSection(base=str(micro["base"])), "cpu")
+    with pytest.raises(ModelError, match="not in diffusers' format"):
+        load_adapter(pipeline, tmp_path / "bare.safetensors", base_digest(ModelSection(base=str(micro["base"]))))
 
 
 def test_the_adapter_loads_with_the_library_alone_and_changes_the_prediction(micro, trained):
@@ -142,3 +191,24 @@ def test_target_modules_that_match_nothing_name_the_nearest(micro, tmp_path):
     config = load_config(str(write_run(tmp_path, **micro)), ('train.target_modules=["to_qq"]',))
     with pytest.raises(ConfigError, match='Did you mean "to_q"'):
         train(config, Store(config.run.store))
+
+
+@pytest.mark.parametrize(("targets", "number"), [('["attn1.to_q"]', 1), ('["to_q"]', 2), ('["to_out.0"]', 2)])
+def test_target_modules_are_ends_of_names_by_whole_parts(micro, tmp_path, targets, number):
+    config = load_config(str(write_run(tmp_path, **micro)), (f"train.target_modules={targets}",))
+    store = Store(config.run.store)
+    checkpoint = train(config, store)
+    with safe_open(store.folder("checkpoint", checkpoint.digest) / checkpoint.weights_file, framework="pt") as file:
+        assert sum(name.endswith("lora_A.weight") for name in file.keys()) == number  # one block: attn1 and attn2
+
+
+def test_half_a_part_of_a_name_is_no_target(micro, tmp_path):
+    config = load_config(str(write_run(tmp_path, **micro)), ('train.target_modules=["q"]',))
+    with pytest.raises(ConfigError, match="no linear layer ends in"):
+        train(config, Store(config.run.store))
+
+
+def test_one_process_trains_with_one_precision_after_another(micro, tmp_path):
+    for precision in ("no", "bf16"):
+        config = load_config(str(write_run(tmp_path, **micro)), (f"train.mixed_precision={precision}",))
+        assert len(train(config, Store(config.run.store)).summary.losses) == 3

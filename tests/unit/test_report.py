@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cmarkgfm
 import pytest
 
+from sana_bench.errors import ReportError
 from sana_bench.records import TrainingSummary
 from sana_bench.report import pairs, write_report
 from sana_bench.report.charts import common_reach, interval_bar, loss_curve
@@ -69,24 +72,88 @@ def test_hostile_prompt_is_inert_in_both_files(tmp_path):
     assert not re.search(r"(?<!\\)[`\[\]!]|@me\b", "".join(rows))
 
 
+@pytest.mark.parametrize("text", ["www.evil.com", "_www.evil.com", "WWW.evil.com", "x www.evil.com y", "http://evil.com",
+                                  "me@evil.com", "@me", "a_b_c", "~~a~~", "# a", "1. a", "| a |", HOSTILE])
+def test_githubs_own_parser_makes_nothing_of_escaped_text(text):
+    page = cmarkgfm.github_flavored_markdown_to_html(f"x {escape_markdown(text)}")
+    assert [tag for tag, _ in Elements(page).found] == ["p"]
+    assert [tag for tag, _ in Elements(cmarkgfm.github_flavored_markdown_to_html("x www.evil.com")).found] == ["p", "a"], "a weak parser"
+
+
+def test_hostile_words_elsewhere_in_the_records_are_inert_too(tmp_path):
+    plain, _ = render(tmp_path / "plain")
+    report, candidate, baseline = make_run(tmp_path, make_suite(6, tag=HOSTILE))
+    report = report.model_copy(update={
+        "headline": HOSTILE, "baseline_name": HOSTILE,
+        "verdicts": tuple(each.model_copy(update={"reason": HOSTILE, "unit": HOSTILE}) for each in report.verdicts),
+        "candidate_provenance": report.candidate_provenance.model_copy(update={"platform": HOSTILE, "digests": {HOSTILE: HOSTILE}})})
+    result = json.loads((candidate / "result.json").read_text())
+    result["config"][HOSTILE] = {HOSTILE: HOSTILE}
+    for each in result["results"]:
+        each |= {"unscored_reasons": {HOSTILE: 1}, "explanation": HOSTILE, "extractor": HOSTILE}
+    (candidate / "result.json").write_text(json.dumps(result))
+    page = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    dangerous = [(tag, name) for tag, attributes in Elements(page).found for name in attributes if name.startswith("on") or tag == "a" and name == "href"]
+    assert not [name for _, name in dangerous if name.startswith("on")]
+    assert "<script>alert" not in page and page.count("<script") == plain.count("<script") and 'src="x"' not in page
+    assert [json.loads(attributes["data-tags"])[-1] for tag, attributes in Elements(page).found if "data-tags" in attributes][1] == HOSTILE
+
+
+def test_what_was_not_compared_is_not_compared_by_the_report(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(4))
+    refused = [each.model_copy(update=dict(outcome="not_comparable", difference=None, ci_low=None, ci_high=None, num_pairs=0))
+               for each in report.verdicts]
+    report = report.model_copy(update={"verdicts": tuple(refused), "worst_samples": ()})
+    page = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    body = page[page.index("<main>"):page.index('<form class="filters')] + page[page.index('id="cards"'):page.index('id="cost"')]
+    assert "▼" not in body and "▲" not in body and "same prompt and noise" not in page
+    harms = [json.loads(attributes["data-harms"]) for _, attributes in Elements(page).found if "data-harms" in attributes]
+    assert len(harms) == 4 and all(harm is None for each in harms for harm in each)
+
+
+def test_without_a_budget_a_loss_is_told_in_the_metrics_unit(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(4))
+    report = report.model_copy(update={"verdicts": tuple(each.model_copy(update={"budget": 0.0}) for each in report.verdicts)})
+    page = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    assert "no budget to scale by" in page
+    first = next(json.loads(attributes["data-harms"]) for _, attributes in Elements(page).found if "data-harms" in attributes)
+    assert first[0] == pytest.approx(3 * 0.61)  # the fixture's first pair lost three times the mean
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"p0_0": {}}', '{"p0_0": {"width": 9, "height": 9, "pose": [], "hands": [[[1]]], "faces": []}}'])
+def test_damaged_keypoints_are_one_error(tmp_path, content):
+    report, candidate, baseline = make_run(tmp_path, make_suite(4))
+    (candidate / "keypoints.json").write_text(content)
+    with pytest.raises(ReportError, match="keypoints.json is damaged"):
+        write_report(tmp_path / "run", report, candidate, baseline)
+
+
 def test_without_a_baseline_the_candidate_alone_is_shown_and_said_so(tmp_path):
     html, markdown = render(tmp_path, baseline=False)
     assert "nothing compared" in html and "candidate alone" in html and "nothing compared" in markdown
+    assert "worst first" not in html and "worse by a budget" not in html and "</svg> baseline" not in html
     assert 'data-side="baseline"' not in html and 'id="worst"' not in html and 'data-side="candidate"' in html
 
 
 def test_bounds_are_kept_and_what_is_left_out_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("sana_bench.report.page.MAX_THUMB_PAIRS", 5)
     html, _ = render(tmp_path, num_prompts=20)
-    assert html.count('<article class="worst"') == pairs.MAX_WORST_PAIRS
-    assert "4 more are listed" in html  # 20 pairs, of which every fifth has no hand: 16 are listed
+    assert html.count('<article class="worst"') == 12
     assert html.count('<article class="card"') == 5 and "15 of 20 pairs have no picture" in html
+    # A link to a pair stands only where there is something to go to.
+    ids = {attributes["id"] for _, attributes in Elements(html).found if "id" in attributes}
+    links = [attributes["href"][1:] for _, attributes in Elements(html).found if (attributes.get("href") or "").startswith("#card-")]
+    assert len(links) == 5 and ids.issuperset(links)
 
 
 def test_large_pictures_stop_at_the_byte_budget(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs, "MAX_WORST_BYTES", 1)
-    html, _ = render(tmp_path)
-    assert '<article class="worst"' not in html and '<article class="card"' in html
+    whole, _ = render(tmp_path / "whole", num_prompts=20)
+    monkeypatch.setattr(pairs, "MAX_WORST_BYTES", 2000)
+    html, markdown = render(tmp_path, num_prompts=20)
+    shown = html.count('<article class="worst"')
+    assert 0 < shown < whole.count('<article class="worst"') == 12
+    assert f"{12 - shown} more are listed" in html and '<article class="card"' in html
+    assert len(re.findall(r"^\| p\d+_0 ", markdown, re.MULTILINE)) == 12  # text costs nothing
 
 
 def test_missing_side_files_are_said_and_not_guessed(tmp_path):
@@ -127,6 +194,9 @@ def test_loss_curve_spans_its_box_and_ends_on_the_running_mean():
     curve = loss_curve(summary)
     assert curve.raw == "0.00,0.00 50.00,50.00 100.00,100.00"
     assert curve.final == 0.0
+    long = loss_curve(summary.model_copy(update={"losses": tuple(float(step) for step in range(1000))}))
+    assert (long.stride, long.window, long.final) == (4, 50, pytest.approx(974.5))  # mean of 950 to 999
+    assert long.raw.endswith(" 100.00,0.00") and len(long.raw.split()) < 302
     assert loss_curve(None) is None
 
 

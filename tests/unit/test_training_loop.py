@@ -81,6 +81,14 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimizer_sees_it(tmp_path):
     assert torch.isfinite(weight).all()
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_sees_it(tmp_path):
+    weight = torch.nn.Parameter(torch.zeros(2))
+    with pytest.raises(TrainingError, match="gradient's norm is .* at step 0"):
+        run_loop(LoopSettings(seed=0, total_steps=1, learning_rate=0.1), weights={"weight": weight}, folder=tmp_path, identity="x",
+                 optimizer=torch.optim.AdamW([weight], lr=0.1), compute_loss=lambda step, generator: weight.sqrt().sum())  # 1 / 0
+    assert torch.equal(weight, torch.zeros(2)) and not (tmp_path / STATE_FILE).exists()
+
+
 def test_accumulated_batches_give_the_gradient_of_their_mean(tmp_path):
     # loss k is c_k * w; with plain SGD, lr 1 and no clipping, w falls by the mean of the c_k
     weight = torch.nn.Parameter(torch.zeros(1))

@@ -185,7 +185,12 @@ for (const tag of [...tags].sort()) byId("filter-tag").append(new Option(tag, ta
 byId("filters").addEventListener("input", applyFilters);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("filters").addEventListener("reset", () => setTimeout(applyFilters));
-for (const button of document.querySelectorAll("button.open")) button.addEventListener("click", () => open(button.dataset.id));
+for (const opener of document.querySelectorAll(".open")) {
+  opener.addEventListener("click", (event) => {
+    event.preventDefault();
+    open(opener.dataset.id);
+  });
+}
 for (const button of viewer.querySelectorAll("button[data-mode]")) {
   button.addEventListener("click", (event) => {
     setMode(button.dataset.mode);
