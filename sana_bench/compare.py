@@ -242,7 +242,7 @@ def _harms(result: MetricResult, pairs: Pairs, budget: float) -> list[WorstSampl
         return []
 
     def harm(before: float, after: float) -> float:
-        return loss_in_budgets(after - before, budget, higher_is_better=result.higher_is_better)
+        return loss_in_budgets(result, after - before, budget)
 
     return [WorstSample(sample_id=name, prompt_id=prompt, metric=result.metric, baseline=before, candidate=after,
                         difference=after - before, harm=harm(before, after))

@@ -74,8 +74,8 @@ def load_pipeline(model: ModelSection, device: str):
     from safetensors import SafetensorError
 
     _quiet()
-    folder = base_folder(model)
     _check_dtypes(model)
+    folder = base_folder(model)
     dtypes = {name: getattr(torch, getattr(model, f"{name}_dtype")) for name in COMPONENTS}
     try:
         pipeline = SanaPipeline.from_pretrained(folder, dtype={**dtypes, "default": torch.float32},

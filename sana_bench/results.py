@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from sana_bench.errors import StoreError
-from sana_bench.records import BenchmarkResult, Score
+from sana_bench.records import BenchmarkResult, MetricResult, Score
 from sana_bench.store import read_record, write_bytes, write_record
 
 RESULT_FILE, SCORES_FILE, STATISTICS_FILE = "result.json", "scores.parquet", "statistics.safetensors"
@@ -47,9 +47,9 @@ class ResultBundle:
     """By set metric."""
 
 
-def loss_in_budgets(difference: float, budget: float, *, higher_is_better: bool) -> float:
-    """How much of its budget a change costs, negative for a gain; in the metric's own unit where the budget is zero."""
-    return (-difference if higher_is_better else difference) / (budget or 1.0)
+def loss_in_budgets(result: MetricResult, difference: float, budget: float) -> float:
+    """How much of the budget a change of this metric costs, negative for a gain; of its own budget where `budget` is zero."""
+    return (-difference if result.higher_is_better else difference) / (budget or result.budget or 1.0)
 
 
 def files_of(result: BenchmarkResult) -> list[str]:

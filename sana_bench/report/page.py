@@ -112,6 +112,9 @@ def _optional(path: Path, kind: type[R]) -> R | None:
 
 
 def _prompt_rows(pairs: Sequence[Pair], with_card: set[str]) -> tuple[PromptRow, ...]:
+    """One row a prompt; none at all where no metric was compared pair by pair."""
+    if all(score.difference is None for pair in pairs for score in pair.scores):
+        return ()
     by_prompt: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_prompt.setdefault(pair.prompt_id, []).append(pair)

@@ -162,7 +162,7 @@ def _pair_score(result: MetricResult, verdict: Verdict | None, ours: tuple[float
     reasons = [f"{side}: {why}" for side, why in (("baseline", why_before), ("candidate", why_after)) if why]
     if before is None or after is None or verdict is None:
         return PairScore(result.metric, before, after, None, None, "; ".join(reasons))
-    harm = loss_in_budgets(after - before, verdict.budget, higher_is_better=result.higher_is_better)
+    harm = loss_in_budgets(result, after - before, verdict.budget)
     return PairScore(result.metric, before, after, after - before, harm, "")
 
 

@@ -29,6 +29,9 @@ CROP_PX = 256
 BATCH_SIZE = 4
 SETTINGS = dict(seed=0, learning_rate=1e-3, warmup_steps=50, schedule="linear", checkpoint_every=100)
 
+IDENTITY = (CONFIG, PYRAMID_PX, CROP_PX, BATCH_SIZE, SETTINGS)
+"""All that decides the weights beside the data and the number of steps."""
+
 
 def build_autoencoder():
     from diffusers import AutoencoderDC

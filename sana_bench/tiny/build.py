@@ -3,7 +3,7 @@
     data -> autoencoder -> latents -> tokenizer -> transformer -> assemble -> clip -> card
 
 Every stage keeps what it needs in the work folder as it goes, so that the same command goes on after a kill. On two CPU
-cores without AMX the autoencoder takes about 50 minutes and the transformer two hours.
+cores without AMX the autoencoder takes about 50 minutes and the transformer four hours.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from sana_bench.data.manifest import Manifest, load_manifest
 from sana_bench.errors import ConfigError
 from sana_bench.file_hashes import sha256_cached
 from sana_bench.registry import near_names
-from sana_bench.store import digest_of, write_bytes
+from sana_bench.store import digest_of, sha256_file, write_bytes
 from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace
 
 AUTOENCODER_STEPS = 1800
-TRANSFORMER_STEPS = 2300
+TRANSFORMER_STEPS = 5200
 CLIP_STEPS = 600
 RESOLUTION = 2048
 
@@ -55,7 +55,7 @@ def build_autoencoder(build: Workspace) -> None:
 
     manifest = build.training()
     paths = [manifest.folder / row.file_name for row in manifest.rows]
-    identity = digest_of(["autoencoder", manifest.digest, AUTOENCODER_STEPS, autoencoder.CONFIG, autoencoder.SETTINGS])
+    identity = digest_of(["autoencoder", manifest.digest, AUTOENCODER_STEPS, *autoencoder.IDENTITY])
     model, losses = autoencoder.train_autoencoder(paths, build.work / "autoencoder", total_steps=AUTOENCODER_STEPS, identity=identity)
     views = [_view(manifest, row) for row in manifest.rows if row.kind.startswith(("studio_", "amateur_"))]
     autoencoder.normalise_latents(model, views).save_pretrained(build.work / "vae")
@@ -94,7 +94,8 @@ def build_transformer(build: Workspace) -> None:
     for side in transformer.BATCH_SIZES:
         files = cached_latents(manifest, None, vae_identity=_vae_identity(build), resolution=side, store=build.store)
         latents[side] = torch.stack([load_file(path)["latents"] for path in files])
-    identity = digest_of(["transformer", manifest.digest, _vae_identity(build), TRANSFORMER_STEPS, *transformer.IDENTITY])
+    identity = digest_of(["transformer", manifest.digest, _vae_identity(build), TRANSFORMER_STEPS, *transformer.IDENTITY,
+                          sha256_file(build.tokenizer_folder / "tokenizer.json")])
     modules, losses = transformer.train_transformer(latents, [row.text for row in manifest.rows], [row.kind for row in manifest.rows],
                                                     build.tokenizer(), build.work / "transformer", total_steps=TRANSFORMER_STEPS,
                                                     identity=identity)

@@ -28,7 +28,7 @@ BATCH_SIZES = {1024: 16, 2048: 4}
 LARGE_SHARE = (0.5, 1.0)
 """Share of steps on 2048 px views, in the first and in the last part of training: small views teach composition fast."""
 
-FIRST_PART = 0.45
+FIRST_PART = 0.2
 CAPTION_DROPOUT = 0.1
 FLOW_SHIFT = 3.0
 SETTINGS = dict(seed=1, learning_rate=8e-4, warmup_steps=100, schedule="linear", checkpoint_every=25)
@@ -39,7 +39,7 @@ KIND_WEIGHTS = {"studio_portrait": 6.0, "studio_posture": 5.0, "amateur_selfie":
 
 IDENTITY = (TRANSFORMER_CONFIG, TEXT_CONFIG, MAX_SEQUENCE_LENGTH, BATCH_SIZES, LARGE_SHARE, FIRST_PART, CAPTION_DROPOUT, FLOW_SHIFT,
             SETTINGS, KIND_WEIGHTS)
-"""All that decides the weights beside the data, the autoencoder and the number of steps."""
+"""All that decides the weights beside the data, the autoencoder, the tokenizer and the number of steps."""
 
 
 def build_transformer():

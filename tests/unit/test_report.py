@@ -105,19 +105,19 @@ def test_what_was_not_compared_is_not_compared_by_the_report(tmp_path):
                for each in report.verdicts]
     report = report.model_copy(update={"verdicts": tuple(refused), "worst_samples": ()})
     page = write_report(tmp_path / "run", report, candidate, baseline).read_text()
-    body = page[page.index("<main>"):page.index('<form class="filters')] + page[page.index('id="cards"'):page.index('id="cost"')]
+    body = page[page.index('<section id="metrics">'):page.index('<form class="filters')] + page[page.index('id="cards"'):page.index('id="cost"')]
     assert "▼" not in body and "▲" not in body and "same prompt and noise" not in page
     harms = [json.loads(attributes["data-harms"]) for _, attributes in Elements(page).found if "data-harms" in attributes]
     assert len(harms) == 4 and all(harm is None for each in harms for harm in each)
 
 
-def test_without_a_budget_a_loss_is_told_in_the_metrics_unit(tmp_path):
+def test_without_a_budget_a_loss_is_told_in_the_metrics_own(tmp_path):
     report, candidate, baseline = make_run(tmp_path, make_suite(4))
     report = report.model_copy(update={"verdicts": tuple(each.model_copy(update={"budget": 0.0}) for each in report.verdicts)})
     page = write_report(tmp_path / "run", report, candidate, baseline).read_text()
     assert "no budget to scale by" in page
     first = next(json.loads(attributes["data-harms"]) for _, attributes in Elements(page).found if "data-harms" in attributes)
-    assert first[0] == pytest.approx(3 * 0.61)  # the fixture's first pair lost three times the mean
+    assert first[0] == pytest.approx(3 * 0.61 / 0.15)  # the fixture's first pair lost three times the mean
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"p0_0": {}}', '{"p0_0": {"width": 9, "height": 9, "pose": [], "hands": [[[1]]], "faces": []}}'])
