@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import re
 from pathlib import Path
@@ -38,6 +40,7 @@ def base_folder(model: ModelSection) -> Path:
     return _fetch(model)
 
 
+@functools.cache
 def _fetch(model: ModelSection) -> Path:
     from diffusers import SanaPipeline
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -76,6 +79,7 @@ def load_pipeline(model: ModelSection, device: str):
     _quiet()
     _check_dtypes(model)
     folder = base_folder(model)
+    _check_pipeline_class(folder)
     dtypes = {name: getattr(torch, getattr(model, f"{name}_dtype")) for name in COMPONENTS}
     try:
         pipeline = SanaPipeline.from_pretrained(folder, dtype={**dtypes, "default": torch.float32},
@@ -93,6 +97,16 @@ def _quiet() -> None:
 
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+
+
+def _check_pipeline_class(folder: Path) -> None:
+    """diffusers loads the folder of another pipeline as far as the names of its parts agree."""
+    try:
+        name = json.loads((folder / "model_index.json").read_text())["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder} has no readable model_index.json: {error!r}") from error
+    if name != "SanaPipeline":
+        raise ModelError(f"{folder} holds a {name}, not a SanaPipeline")
 
 
 def _check_dtypes(model: ModelSection) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sana_bench.data.manifest import Manifest, Row
 from sana_bench.data.views import fit_view
-from sana_bench.errors import DataError
+from sana_bench.errors import DataError, StoreError
 from sana_bench.file_hashes import sha256_cached
 from sana_bench.images import read_image
 from sana_bench.progress import progress
@@ -34,6 +34,21 @@ def cached_latents(manifest: Manifest, vae, *, vae_identity: str, resolution: in
                 write_bytes(path, _encode(manifest, row, vae, resolution))
                 tracker.advance()
     return paths
+
+
+def read_latents(path: Path):
+    """(C, h, w) float32 of one file of `cached_latents`.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)["latents"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise StoreError(f"{path} is missing or damaged ({error}). Delete it to have it encoded again") from error
 
 
 def _encode(manifest: Manifest, row: Row, vae, resolution: int) -> bytes:

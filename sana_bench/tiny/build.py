@@ -17,7 +17,7 @@ from sana_bench.errors import ConfigError
 from sana_bench.file_hashes import sha256_cached
 from sana_bench.registry import near_names
 from sana_bench.store import digest_of, sha256_file, write_bytes
-from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace
+from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace, needed
 
 AUTOENCODER_STEPS = 1800
 TRANSFORMER_STEPS = 5200
@@ -84,16 +84,16 @@ def build_tokenizer(build: Workspace) -> None:
 def build_transformer(build: Workspace) -> None:
     """Train transformer and text encoder on the cached latents."""
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
-    from sana_bench.data.latents import cached_latents
+    from sana_bench.data.latents import cached_latents, read_latents
     from sana_bench.tiny import transformer
 
     manifest = build.training()
     latents = {}
     for side in transformer.BATCH_SIZES:
         files = cached_latents(manifest, None, vae_identity=_vae_identity(build), resolution=side, store=build.store)
-        latents[side] = torch.stack([load_file(path)["latents"] for path in files])
+        latents[side] = torch.stack([read_latents(path) for path in files])
     identity = digest_of(["transformer", manifest.digest, _vae_identity(build), TRANSFORMER_STEPS, *transformer.IDENTITY,
                           sha256_file(build.tokenizer_folder / "tokenizer.json")])
     modules, losses = transformer.train_transformer(latents, [row.text for row in manifest.rows], [row.kind for row in manifest.rows],
@@ -115,7 +115,7 @@ def assemble(build: Workspace) -> None:
 
     tokenizer = build.tokenizer()
     modules = transformer.build_modules(tokenizer)
-    modules.load_state_dict(load_file(_needed(build.work / "transformer.safetensors", "transformer")))
+    modules.load_state_dict(load_file(needed(build.work / "transformer.safetensors", "transformer")))
     pipeline = SanaPipeline(tokenizer=tokenizer, text_encoder=modules["text_encoder"], vae=_load_vae(build),
                             transformer=modules["transformer"], scheduler=build_scheduler(GenerateSection()))
     pipeline.to(torch.float16).save_pretrained(build.tiny_sana)
@@ -144,17 +144,11 @@ STAGES: dict[str, Callable[[Workspace], None]] = {
 def _load_vae(build: Workspace):
     from diffusers import AutoencoderDC
 
-    return AutoencoderDC.from_pretrained(_needed(build.work / "vae", "autoencoder")).eval()
+    return AutoencoderDC.from_pretrained(needed(build.work / "vae", "autoencoder")).eval()
 
 
 def _vae_identity(build: Workspace) -> str:
-    return "tiny/" + sha256_cached(_needed(build.work / "vae" / "diffusion_pytorch_model.safetensors", "autoencoder"))
-
-
-def _needed(path: Path, stage: str) -> Path:
-    if not path.exists():
-        raise ConfigError(f"{path} is not there yet; run the stage {stage} first")
-    return path
+    return "tiny/" + sha256_cached(needed(build.work / "vae" / "diffusion_pytorch_model.safetensors", "autoencoder"))
 
 
 def _view(manifest: Manifest, row):

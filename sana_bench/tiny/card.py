@@ -19,7 +19,7 @@ from sana_bench.images import read_image
 from sana_bench.prompts import Expects, Prompt, PromptSuite
 from sana_bench.records import SampleSet
 from sana_bench.store import write_bytes
-from sana_bench.tiny.workspace import Workspace
+from sana_bench.tiny.workspace import Workspace, needed
 from sana_bench.train import train
 
 NUM_PORTRAITS, NUM_FULL_BODY = 40, 20
@@ -52,6 +52,7 @@ def card_suite() -> PromptSuite:
 
 def write_card(build: Workspace) -> None:
     """Draw the card's samples, measure, and write README.md, card.json, curves.svg and samples.webp beside the weights."""
+    needed(build.tiny_sana / "model_index.json", "assemble")
     config = load_config("tiny", (f"model.base={build.tiny_sana}", "train.trainer=none", f"run.store={build.store.root}"))
     suite = card_suite()
     sample_set = generate(config, train(config, build.store), suite, build.store)
@@ -116,7 +117,7 @@ def _detect(config: RunConfig, suite: PromptSuite, sample_set: SampleSet, build:
 
 def _curve(build: Workspace, name: str) -> list[float]:
     """Losses averaged over a hundredth of the training each."""
-    losses = np.array(json.loads((build.work / f"{name}_losses.json").read_text()))
+    losses = np.array(json.loads(needed(build.work / f"{name}_losses.json", name).read_text()))
     return [round(float(part.mean()), 4) for part in np.array_split(losses, min(100, len(losses)))]
 
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from sana_bench.data.manifest import Manifest, load_manifest
+from sana_bench.errors import ConfigError
 from sana_bench.shipped import PACKAGE
 from sana_bench.store import Store
 
 SHIPPED_WEIGHTS = PACKAGE / "tiny" / "weights"
+
+
+def needed(path: Path, stage: str) -> Path:
+    """What another stage makes.
+
+    Raises:
+        ConfigError: that stage has not been run.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path} is not there yet; run the stage {stage} first")
+    return path
 
 
 class Workspace:
@@ -26,6 +38,12 @@ class Workspace:
         return load_manifest("openpeople:training", self.store)
 
     def tokenizer(self):
+        """The shared tokenizer.
+
+        Raises:
+            ConfigError: it was not trained yet.
+        """
         from transformers import AutoTokenizer
 
+        needed(self.tokenizer_folder / "tokenizer.json", "tokenizer")
         return AutoTokenizer.from_pretrained(self.tokenizer_folder)

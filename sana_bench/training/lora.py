@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sana_bench.config import RunConfig, TrainSection
-from sana_bench.data.latents import cached_latents
+from sana_bench.data.latents import cached_latents, read_latents
 from sana_bench.data.manifest import data_digest, load_manifest
 from sana_bench.errors import ConfigError, StoreError
 from sana_bench.models import BASE_DIGEST_KEY, check_size, load_pipeline, resolve_device
@@ -96,7 +96,6 @@ def _fit(transformer, latent_files: list[Path], captions: list[str], embeddings:
     import torch
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from safetensors.torch import load_file
 
     from sana_bench.training.flow_matching import draw_sigmas, flow_matching_loss
     from sana_bench.training.loop import LoopSettings, run_loop
@@ -115,7 +114,7 @@ def _fit(transformer, latent_files: list[Path], captions: list[str], embeddings:
         rows = torch.randint(len(captions), (settings.train_batch_size,), generator=generator).tolist()
         dropped = torch.rand(settings.train_batch_size, generator=generator) < settings.caption_dropout
         texts = ["" if drop else captions[row] for row, drop in zip(rows, dropped.tolist(), strict=True)]
-        latents = torch.stack([load_file(latent_files[row])["latents"] for row in rows])
+        latents = torch.stack([read_latents(latent_files[row]) for row in rows])
         noise = torch.randn(latents.shape, generator=generator)
         sigmas = draw_sigmas(len(rows), generator, flow_shift=settings.flow_shift, weighting_scheme=settings.weighting_scheme,
                              logit_mean=settings.logit_mean, logit_std=settings.logit_std)

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sana_bench.config import ModelSection, load_config
-from sana_bench.errors import ConfigError, ModelError
+from sana_bench.errors import ConfigError, ModelError, StoreError
 from sana_bench.models import base_digest, base_folder, check_adapter, check_size, load_adapter, load_pipeline
 from sana_bench.store import Store
 from sana_bench.train import train
@@ -57,6 +57,25 @@ def test_a_base_that_cannot_be_pinned_is_refused(section, message):
 def test_a_folder_that_is_no_pipeline_is_one_clear_error(tmp_path):
     with pytest.raises(ModelError, match="model_index.json"):
         base_digest(ModelSection(base=str(tmp_path)))
+
+
+@pytest.mark.parametrize(("content", "part"), [('{"_class_name": "StableDiffusionPipeline"}', "StableDiffusionPipeline"),
+                                               ("{", "no readable"), ("[]", "no readable")])
+def test_the_folder_of_another_pipeline_is_refused(micro, tmp_path, content, part):
+    base = shutil.copytree(micro["base"], tmp_path / "base")
+    (base / "model_index.json").write_text(content)
+    with pytest.raises(ModelError, match=part):
+        load_pipeline(ModelSection(base=str(base)), "cpu")
+
+
+def test_damaged_latents_are_one_clear_error(micro, tmp_path):
+    config = load_config(str(write_run(tmp_path, **micro)))
+    store = Store(config.run.store)
+    train(config, store)
+    for path in tmp_path.glob("store/latents/*/*.safetensors"):
+        path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(StoreError, match="Delete it to have it encoded again"):
+        train(config.model_copy(update={"train": config.train.model_copy(update={"seed": 1})}), store)
 
 
 def test_a_hub_base_offline_is_one_clear_error(monkeypatch, tmp_path):

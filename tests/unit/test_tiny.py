@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sana_bench.errors import ConfigError
+from sana_bench.errors import ConfigError, SanaBenchError
 from sana_bench.tiny import autoencoder, build, card, transformer
 from sana_bench.tiny.captions import caption_variant
 from sana_bench.tiny.tokenizer import load_tokenizer
@@ -124,3 +124,9 @@ def test_the_cards_suite_is_40_portraits_and_20_bodies_without_held_out_people()
 def test_an_unknown_stage_names_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match='Did you mean "autoencoder"'):
         build.build_tiny(tmp_path, tmp_path, ("autoencoders",))
+
+
+@pytest.mark.parametrize("stage", ["assemble", "card"])
+def test_a_stage_before_its_predecessor_names_it(stage, tmp_path):
+    with pytest.raises(SanaBenchError, match="run the stage"):
+        build.build_tiny(tmp_path / "work", tmp_path / "out", (stage,))
