@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from sana_bench.features import Features, View, register_extractor
+from sana_bench.features import clip_model
 from sana_bench.features.efficientnet import imagenet_view, one_thread
-from sana_bench.tiny import clip, tokenizer
 
 
 @register_extractor("clip_tiny", version=1, assets=("efficientnet_lite0",),
-                    local_weights=(clip.FOLDER / clip.WEIGHTS_FILE, clip.FOLDER / clip.CONFIG_FILE,
-                                   tokenizer.FOLDER / "tokenizer.json"))
+                    local_weights=(clip_model.FOLDER / clip_model.WEIGHTS_FILE, clip_model.FOLDER / clip_model.CONFIG_FILE,
+                                   clip_model.TOKENIZER_FOLDER / "tokenizer.json"))
 class TinyClip:
     """One image and its prompt at a time in float32, so that no batch can move the numbers.
 
@@ -28,13 +28,13 @@ class TinyClip:
 
     def __init__(self, device: str):
         self.device = device
-        self.model = clip.load_clip().to(device)
-        self.tokenizer = tokenizer.load_tokenizer()
+        self.model = clip_model.load_clip().to(device)
+        self.tokenizer = clip_model.load_tokenizer()
 
     def extract(self, view: View, known: Mapping[str, Features]) -> Features:
         import torch
 
-        ids, truncated = clip.tokenize(self.tokenizer, [view.prompt])
+        ids, truncated = clip_model.tokenize(self.tokenizer, [view.prompt])
         with one_thread(), torch.inference_mode():
             image = self.model.encode_image(imagenet_view(view.image)[None].to(self.device), normalize=True)
             text = self.model.encode_text(ids.to(self.device), normalize=True)

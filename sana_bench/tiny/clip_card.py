@@ -13,10 +13,10 @@ from PIL import Image
 from sana_bench.data.openpeople import EMOTIONS
 from sana_bench.data.views import fit_view
 from sana_bench.errors import DataError
+from sana_bench.features.clip_model import BACKBONE, WEIGHTS_FILE, load_clip, tokenize
 from sana_bench.features.efficientnet import imagenet_view
 from sana_bench.images import read_image
 from sana_bench.tiny.captions import SUBJECT
-from sana_bench.tiny.clip import BACKBONE, WEIGHTS_FILE, load_clip, tokenize
 
 if TYPE_CHECKING:
     from open_clip.model import CustomTextCLIP

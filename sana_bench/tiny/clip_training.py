@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sana_bench.features.clip_model import SEED, build_clip, clip_config, load_tokenizer, save_clip, tokenize
 from sana_bench.store import digest_of, sha256_file
-from sana_bench.tiny.clip import SEED, build_clip, clip_config, save_clip, tokenize
 from sana_bench.tiny.clip_card import write_card
 from sana_bench.tiny.clip_views import draw_captions, view_features
-from sana_bench.tiny.tokenizer import load_tokenizer
 from sana_bench.training.loop import LoopSettings, run_loop
 
 if TYPE_CHECKING:

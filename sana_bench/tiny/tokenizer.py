@@ -5,12 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from transformers import GemmaTokenizer
-
-FOLDER = Path(__file__).resolve().parent / "weights" / "tokenizer"
 MAX_VOCAB_SIZE = 2048
 """An upper bound: merges run out before it, when every word is one token."""
 SPECIAL_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
@@ -78,13 +73,6 @@ def train_tokenizer(captions: Sequence[str], folder: Path) -> None:
     vocab, merges = _vocab_and_merges(learner)
     tokenizer = GemmaTokenizer(vocab=vocab, merges=merges, add_bos_token=True, padding_side="right")
     tokenizer.save_pretrained(folder)
-
-
-def load_tokenizer(folder: Path = FOLDER) -> GemmaTokenizer:
-    """The trained tokenizer, as `SanaPipeline.from_pretrained` loads it."""
-    from transformers import GemmaTokenizer
-
-    return GemmaTokenizer.from_pretrained(folder)
 
 
 def _vocab_and_merges(learner) -> tuple[dict[str, int], list[tuple[str, str]]]:

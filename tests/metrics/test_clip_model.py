@@ -15,9 +15,10 @@ from sana_bench.assets import asset_path
 from sana_bench.data.openpeople import caption_of, find_people, pictures_of, subject_of
 from sana_bench.data.views import fit_view
 from sana_bench.features import EXTRACTORS, View
+from sana_bench.features import clip_model as clip
 from sana_bench.features.clip import TinyClip
-from sana_bench.tiny import clip, clip_card, clip_training, clip_views
-from sana_bench.tiny.tokenizer import load_tokenizer
+from sana_bench.features.clip_model import load_tokenizer
+from sana_bench.tiny import clip_card, clip_training, clip_views
 
 weights = pytest.mark.weights
 MEGABYTE = 1_000_000

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from sana_bench.errors import ConfigError, SanaBenchError
+from sana_bench.features.clip_model import load_tokenizer
 from sana_bench.tiny import autoencoder, build, card, transformer
 from sana_bench.tiny.captions import caption_variant
-from sana_bench.tiny.tokenizer import load_tokenizer
 
 CAPTION = "studio headshot of a woman aged 35 to 45 with short curly black hair, plain white shirt, happy expression, plain grey background"
 

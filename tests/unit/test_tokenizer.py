@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_bench.tiny.tokenizer import FOLDER, SPECIAL_TOKENS, WORDS, load_tokenizer, train_tokenizer
+from sana_bench.features.clip_model import TOKENIZER_FOLDER as FOLDER
+from sana_bench.features.clip_model import load_tokenizer
+from sana_bench.tiny.tokenizer import SPECIAL_TOKENS, WORDS, train_tokenizer
 
 CAPTIONS = ["studio portrait of a woman aged 35 to 45 with short curly black hair, plain white shirt, happy expression",
             "Full-body studio photo of a man, white t-shirt and shorts, hands loose on the sides, park"]

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.features.efficientnet import SIDE, load_pretrained
+from sana_bench.shipped import PACKAGE
 
 if TYPE_CHECKING:
     import torch
     from open_clip.model import CustomTextCLIP
+    from transformers import GemmaTokenizer
 
-FOLDER = Path(__file__).resolve().parent / "weights" / "clip"
+FOLDER, TOKENIZER_FOLDER = (PACKAGE / "tiny" / "weights" / name for name in ("clip", "tokenizer"))
+"""Where `sana-bench build-tiny` puts them."""
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 BACKBONE = "visual.trunk."
 """Prefix of the weights that are not ours; they come from the asset `efficientnet_lite0`."""
@@ -64,6 +67,13 @@ def load_clip(folder: Path = FOLDER) -> CustomTextCLIP:
     missing, unexpected = model.load_state_dict(weights, strict=False)
     assert not unexpected and all(name.startswith(BACKBONE) for name in missing), (missing, unexpected)
     return model
+
+
+def load_tokenizer(folder: Path = TOKENIZER_FOLDER) -> GemmaTokenizer:
+    """The tokenizer that it shares with tiny-sana, as `SanaPipeline.from_pretrained` loads it."""
+    from transformers import GemmaTokenizer
+
+    return GemmaTokenizer.from_pretrained(folder)
 
 
 def tokenize(tokenizer, texts: Sequence[str]) -> tuple[torch.Tensor, list[bool]]:
