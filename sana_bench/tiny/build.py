@@ -119,6 +119,8 @@ def assemble(build: Workspace) -> None:
     pipeline = SanaPipeline(tokenizer=tokenizer, text_encoder=modules["text_encoder"], vae=_load_vae(build),
                             transformer=modules["transformer"], scheduler=build_scheduler(GenerateSection()))
     pipeline.to(torch.float16).save_pretrained(build.tiny_sana)
+    for config in build.tiny_sana.glob("*/config.json"):
+        _forget_origin(config)
 
 
 def build_clip(build: Workspace) -> None:
@@ -139,6 +141,13 @@ def write_card(build: Workspace) -> None:
 STAGES: dict[str, Callable[[Workspace], None]] = {
     "data": build_data, "autoencoder": build_autoencoder, "latents": build_latents, "tokenizer": build_tokenizer,
     "transformer": build_transformer, "assemble": assemble, "clip": build_clip, "card": write_card}
+
+
+def _forget_origin(config: Path) -> None:
+    """Drop the folder that a part was loaded from: a path of the building machine says nothing to anybody else."""
+    values = json.loads(config.read_text())
+    values.pop("_name_or_path", None)
+    write_bytes(config, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
 
 
 def _load_vae(build: Workspace):

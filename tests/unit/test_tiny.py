@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from PIL import Image
 
 from sana_bench.errors import ConfigError, SanaBenchError
 from sana_bench.features.clip_model import load_tokenizer
+from sana_bench.shipped import PACKAGE
 from sana_bench.tiny import autoencoder, build, card, transformer
 from sana_bench.tiny.captions import caption_variant
 
@@ -130,3 +134,16 @@ def test_an_unknown_stage_names_the_nearest(tmp_path):
 def test_a_stage_before_its_predecessor_names_it(stage, tmp_path):
     with pytest.raises(SanaBenchError, match="run the stage"):
         build.build_tiny(tmp_path / "work", tmp_path / "out", (stage,))
+
+
+def test_shipped_configs_name_no_folder_of_the_machine_that_built_them():
+    configs = list((PACKAGE / "tiny" / "weights").rglob("*.json"))
+    assert configs
+    for path in configs:
+        assert "_name_or_path" not in path.read_text() and str(Path.home()) + "/" not in path.read_text(), path
+
+
+def test_the_origin_of_a_part_is_forgotten_and_the_rest_is_kept(tmp_path):
+    (tmp_path / "config.json").write_text('{"_name_or_path": "/home/me/vae", "in_channels": 3}')
+    build._forget_origin(tmp_path / "config.json")
+    assert json.loads((tmp_path / "config.json").read_text()) == {"in_channels": 3}
