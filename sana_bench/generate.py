@@ -64,7 +64,8 @@ def _generate(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite, sto
         cost = meter.cost()
     sampling = sampling_record(config.generate, config.model, resolve_device(config.run.device))
     return store.finish(KIND, digest, SampleSet(
-        digest=digest, checkpoint_digest=checkpoint.digest, suite=suite.name, suite_version=suite.version, sampling=sampling, samples=tuple(samples), cost=cost))
+        digest=digest, checkpoint_digest=checkpoint.digest, suite=suite.name, suite_version=suite.version,
+        sampling=sampling, samples=tuple(samples), cost=cost))
 
 
 def _draw_missing(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite, store: Store, folder: Path) -> None:

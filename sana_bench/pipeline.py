@@ -11,7 +11,7 @@ from sana_bench.baselines import find_baseline
 from sana_bench.comparability import check_suite
 from sana_bench.compare import JUDGEMENT_VERSION, check_budgets, compare
 from sana_bench.config import RunConfig
-from sana_bench.data.manifest import check_apart, data_digest
+from sana_bench.data.manifest import check_apart
 from sana_bench.errors import SanaBenchError
 from sana_bench.generate import find_sample_set, generate
 from sana_bench.measure import measure
@@ -67,7 +67,6 @@ def check_inputs(config: RunConfig, suite: PromptSuite) -> None:
     TRAINERS.get(config.train.trainer)
     chosen_metrics(config)
     check_budgets(config.compare)
-    data_digest(config.data.reference)
     check_apart(config.data.training, config.data.reference)
     name, folder = _baseline(config)
     if folder:

@@ -4,7 +4,7 @@ Limits. MediaPipe stays confident on broken faces and fits a legal face to them:
 plausible points is not seen here. Faces of a few dozen pixels have noisy points and score lower. Neoclassical canons are not
 used, since they hold for a minority of real people and less for some groups than for others. The reference people are the
 measure, so they should be as varied as the people in the suite: with three of them, photographs of seven others average
-0.50, from 0.3 to 0.7 by person.
+0.50.
 
 Legend: F faces, R = 23 distances, xyz in pixels.
 """

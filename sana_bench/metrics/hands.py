@@ -60,7 +60,7 @@ class HandRate:
 @register_metric("hand_shape_deviation", version=2, kind="sample", extractor="hands", higher_is_better=False,
                  unit="times the median real hand", budget=0.3, needs_reference=True)
 class HandShapeDeviation:
-    """How far the finger proportions of found hands are from real hands seen by the same detector; a new real hand has 1 to 1.4.
+    """How far the finger proportions of found hands are from real hands seen by the same detector; a new real hand has about 1.1.
 
     Mahalanobis distance of 15 log bone ratios under a Ledoit-Wolf covariance, over the median of held-out real hands; an
     image has the mean of its hands. Hands too broken to be found do not count here but in `hand_rate`: read both.
