@@ -53,14 +53,19 @@ def metric_obstacle(before: MetricResult, after: MetricResult, baseline: Benchma
 
 
 def why_missing(before: MetricResult | None, after: MetricResult | None) -> str:
-    """Why a side has no value, or nothing where both have one."""
+    """Why the metric has no value on one side, or on neither; nothing where both have one."""
+    if before and after and before.value is None and after.value is None:
+        return f"neither side has a value on it (candidate: {_why_unscored(after)})"
     for side, result in (("baseline", before), ("candidate", after)):
         if result is None:
             return f"the {side} was not measured on it"
         if result.value is None:
-            reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(result.unscored_reasons.items()))
-            return f"the {side} has no value on it ({reasons or 'too few samples'})"
+            return f"the {side} has no value on it ({_why_unscored(result)})"
     return ""
+
+
+def _why_unscored(result: MetricResult) -> str:
+    return ", ".join(f"{reason}: {count}" for reason, count in sorted(result.unscored_reasons.items())) or "too few samples"
 
 
 def _show(value: object) -> str:

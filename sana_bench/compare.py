@@ -15,8 +15,8 @@ direction), its interval over prompts, and the budget, exactly one row of this t
 The last two differ on purpose: a gain that is possible but not shown (an interval from a little below 0 to far above the
 budget) is no reason to hold a change back, while such a loss is. An interval within +-budget is unchanged from either side.
 
-Before that: a metric with no value on a side, or without a single pair, is `missing`; one measured in another way is
-`not_comparable`. `regressed`, `missing` and `not_comparable` make the outcome of the report `regressed`.
+Before that: a metric with a value on one side only, or without a single pair, is `missing` (where neither side has one, nothing
+was lost: `inconclusive`); one measured in another way is `not_comparable`. `regressed`, `missing` and `not_comparable` make the outcome of the report `regressed`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from sana_bench.statistics import (Interval, fewest_prompts, mean_interval, prom
 
 FAILING: tuple[Outcome, ...] = ("regressed", "missing", "not_comparable")
 MAX_WORST_SAMPLES, MAX_NAMED = 12, 4
-JUDGEMENT_VERSION = 1
+JUDGEMENT_VERSION = 2
 """Goes up when the same numbers give another verdict."""
 ROUNDING = 1e-9
 """Relative to the numbers compared: an interval that ends on a bound must not cross it by an error of addition."""
@@ -122,7 +122,8 @@ def _compare_metric(name: str, candidate: ResultBundle, baseline: ResultBundle |
         return unjudged("missing", obstacle)
     missing = why_missing(before, after)
     if missing:
-        return unjudged("missing", missing)
+        nowhere = before and after and before.value is None and after.value is None
+        return unjudged("inconclusive" if nowhere else "missing", missing)
     reason = obstacle or metric_obstacle(before, after, baseline.result, candidate.result)
     if reason:
         return unjudged("not_comparable", reason)

@@ -258,6 +258,12 @@ def test_nothing_scored_on_a_side_is_missing_and_never_zero():
     assert verdict.reason == "the candidate has no value on it (no hand found: 12)"
 
 
+def test_what_neither_side_could_score_has_lost_nothing_and_tells_nothing():
+    verdict = only([None] * NUM, [None] * NUM)
+    assert (verdict.outcome, verdict.baseline, verdict.candidate) == ("inconclusive", None, None)
+    assert verdict.reason == "neither side has a value on it (candidate: no hand found: 12)"
+
+
 def test_no_sample_scored_on_both_sides_is_missing():
     verdict = only([*BASE[:6], *[None] * 6], [*[None] * 6, *BASE[6:]])
     assert verdict.outcome == "missing" and "too few samples have a value on both sides" in verdict.reason
