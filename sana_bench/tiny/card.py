@@ -16,14 +16,16 @@ from sana_bench.extract import FeatureStore, Item
 from sana_bench.features import Features
 from sana_bench.generate import generate
 from sana_bench.images import read_image
+from sana_bench.models import base_digest
 from sana_bench.prompts import Expects, Prompt, PromptSuite
 from sana_bench.records import SampleSet
 from sana_bench.store import write_bytes
+from sana_bench.tiny.clip_card import measure_matches
 from sana_bench.tiny.workspace import Workspace, needed
 from sana_bench.train import train
 
 NUM_PORTRAITS, NUM_FULL_BODY = 40, 20
-DETECTORS = ("pose", "hands", "faces")
+EXTRACTORS = ("pose", "hands", "faces", "clip_tiny")
 SHOWN = 12
 WINDOW_PX, SMALL_PX = 512, 256
 
@@ -57,7 +59,8 @@ def write_card(build: Workspace) -> None:
     suite = card_suite()
     sample_set = generate(config, train(config, build.store), suite, build.store)
     features = _detect(config, suite, sample_set, build)
-    facts = {"psnr_db": measure_psnr(config, build), **count_findings(suite, sample_set, features),
+    facts = {"base": base_digest(config.model), "psnr_db": measure_psnr(config, build), **count_findings(suite, sample_set, features),
+             "prompts": _follow_prompts(suite, sample_set, features),
              "losses": {name: _curve(build, name) for name in ("autoencoder", "transformer")},
              "training_people": sorted(set(HAIR) - set(REFERENCE_PEOPLE)), "reference_people": list(REFERENCE_PEOPLE),
              "sampling": sample_set.sampling}
@@ -107,11 +110,19 @@ def count_findings(suite: PromptSuite, sample_set: SampleSet, features: Sequence
             "full_body_hands_found": sum(found("full_body", "hands")), "full_body_hands_expected": 2 * NUM_FULL_BODY}
 
 
+def _follow_prompts(suite: PromptSuite, sample_set: SampleSet, features: Sequence[Mapping[str, Features]]) -> dict:
+    """How well tiny-clip recognises the samples' prompts in them."""
+    from sana_bench.features.clip_model import load_clip, load_tokenizer
+
+    images_ND = np.stack([each["clip_tiny"]["image"] for each in features])
+    return measure_matches(load_clip(), load_tokenizer(), images_ND, [suite.by_id(sample.prompt_id).text for sample in sample_set.samples])
+
+
 def _detect(config: RunConfig, suite: PromptSuite, sample_set: SampleSet, build: Workspace) -> list[Mapping[str, Features]]:
     folder = build.store.folder("samples", sample_set.digest)
     items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text,
                   lambda sample=sample: read_image(folder / sample.file_name, StoreError)) for sample in sample_set.samples]
-    with FeatureStore(build.store, DETECTORS, "cpu") as store:
+    with FeatureStore(build.store, EXTRACTORS, "cpu") as store:
         return store.features_of(items, "look at samples")
 
 
@@ -153,7 +164,10 @@ def _contact_sheet(build: Workspace, sample_set: SampleSet) -> bytes:
 
 
 def _render(facts: Mapping) -> str:
-    psnr = facts["psnr_db"]
+    psnr, prompts = facts["psnr_db"], facts["prompts"]
+    attributes = "".join(f"| prompt's {name.replace('_', ' ')} seen by tiny-clip, {found['num_choices']} choices | "
+                         f"{found['accuracy']:.0%} of {found['num_pictures']} (chance {found['chance']:.0%}) |\n"
+                         for name, found in prompts["attributes"].items())
     return f"""# tiny-sana
 
 A small Sana from the real diffusers and transformers classes, trained by sana-bench for its embedded default run. It draws
@@ -174,7 +188,8 @@ people in the words of its training captions at 2048x2048, on a laptop CPU; it i
 | full-body samples with a pose (MediaPipe) | {facts["full_body_with_pose"]} of {facts["full_body"]} |
 | full-body samples with a face | {facts["full_body_with_face"]} of {facts["full_body"]} |
 | hands found in full-body samples | {facts["full_body_hands_found"]} of {facts["full_body_hands_expected"]} expected |
-
+| own prompt fits better than another of the suite's (tiny-clip) | {prompts["matching"]["own_above_other"]:.0%} (chance 50%) |
+{attributes}
 ![training curves](curves.svg)
 
 The first six portraits and the first six full bodies of the card's suite, not picked:

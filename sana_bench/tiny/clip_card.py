@@ -43,9 +43,17 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
 
 
 def measure(model: CustomTextCLIP, tokenizer, manifest: Manifest) -> dict:
-    """Retrieval and zero-shot accuracy on the pictures of `manifest`; every number with the chance level beside it."""
-    captions = [row.text for row in manifest.rows]
-    images_ND = embed_images(model, manifest)
+    """`measure_matches` on the pictures of `manifest`."""
+    return measure_matches(model, tokenizer, embed_images(model, manifest), [row.text for row in manifest.rows])
+
+
+def measure_matches(model: CustomTextCLIP, tokenizer, images_ND: np.ndarray, captions: Sequence[str]) -> dict:
+    """Retrieval and zero-shot accuracy of images and their captions; every number with the chance level beside it.
+
+    Args:
+        images_ND: (N, D) float32, unit norm.
+        captions: N, one an image.
+    """
     plain = [without_person(caption) for caption in captions]
     return {
         "num_pictures": len(captions),
