@@ -59,8 +59,8 @@ def measure_matches(model: CustomTextCLIP, tokenizer, images_ND: np.ndarray, cap
         "num_pictures": len(captions),
         "retrieval": {"caption": _retrieval(model, tokenizer, images_ND, captions),
                       "caption_without_person": _retrieval(model, tokenizer, images_ND, plain)},
-        "attributes": {name: _accuracy(model, tokenizer, images_ND, captions, choices)
-                       for name, choices in ATTRIBUTES.items()},
+        "attributes": {name: found for name, choices in ATTRIBUTES.items()
+                       if (found := _accuracy(model, tokenizer, images_ND, captions, choices))},
         "matching": _matching(model, tokenizer, images_ND, captions),
     }
 
@@ -105,10 +105,13 @@ def _accuracy(model, tokenizer, images_ND: np.ndarray, captions: Sequence[str], 
     """Share of the pictures whose caption names one of `choices` for which the prompt of that choice is the nearest.
 
     Beside it stand the mean over the choices (balanced), chance, and what always naming the most frequent choice would give.
+    Empty where no caption names one.
     """
     said = [[index for index, words in enumerate(choices) if any(word in caption for word in words.split("|"))]
             for caption in captions]
     rows = [row for row, found in enumerate(said) if len(found) == 1]
+    if not rows:
+        return {}
     right = np.array([said[row][0] for row in rows])
     nearest = (images_ND[rows] @ embed_texts(model, tokenizer, list(choices.values())).T).argmax(axis=1)
     per_choice = [_share(nearest[right == index] == index) for index in sorted(set(right.tolist()))]

@@ -160,6 +160,7 @@ def test_the_card_has_the_numbers_that_are_measured_again(tmp_path):
     measured = clip_card.measure(clip.load_clip(), load_tokenizer(), load_manifest("openpeople:reference", Store(tmp_path)))
     stated = card["reference_people"]
     assert measured["num_pictures"] == stated["num_pictures"] == 84
+    assert measured["attributes"].keys() == stated["attributes"].keys()
     for name, values in measured["attributes"].items():
         assert values["accuracy"] == pytest.approx(stated["attributes"][name]["accuracy"], abs=0.03), name
     for name, values in measured["retrieval"].items():
@@ -168,6 +169,18 @@ def test_the_card_has_the_numbers_that_are_measured_again(tmp_path):
     assert measured["attributes"]["framing"]["accuracy"] > 0.9
     assert measured["attributes"]["side"]["accuracy"] > 0.8
     assert measured["matching"]["own_above_other"] > 0.9
+
+
+@weights
+def test_images_that_are_their_captions_match_perfectly_and_swapped_ones_do_not():
+    model, tokenizer = clip.load_clip(), load_tokenizer()
+    captions = ["studio portrait of a person", "full-body studio photo of a person"]
+    images_ND = clip_card.embed_texts(model, tokenizer, captions)
+    found = clip_card.measure_matches(model, tokenizer, images_ND, captions)
+    assert found["matching"]["own_above_other"] == found["attributes"]["framing"]["accuracy"] == 1
+    assert found["attributes"].keys() == {"framing", "framing_head_or_body"}  # no caption says a side, a setting, ...
+    swapped = clip_card.measure_matches(model, tokenizer, images_ND[::-1], captions)
+    assert swapped["matching"]["own_above_other"] == swapped["attributes"]["framing"]["accuracy"] == 0
 
 
 @weights
