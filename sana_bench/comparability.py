@@ -52,9 +52,14 @@ def metric_obstacle(before: MetricResult, after: MetricResult, baseline: Benchma
     return ""
 
 
+def scored_nowhere(before: MetricResult | None, after: MetricResult | None) -> bool:
+    """Whether both sides were measured on the metric and neither has a value: nothing was lost."""
+    return before is not None and after is not None and before.value is None and after.value is None
+
+
 def why_missing(before: MetricResult | None, after: MetricResult | None) -> str:
     """Why the metric has no value on one side, or on neither; nothing where both have one."""
-    if before and after and before.value is None and after.value is None:
+    if scored_nowhere(before, after):
         return f"neither side has a value on it (candidate: {_why_unscored(after)})"
     for side, result in (("baseline", before), ("candidate", after)):
         if result is None:

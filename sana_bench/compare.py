@@ -16,7 +16,8 @@ The last two differ on purpose: a gain that is possible but not shown (an interv
 budget) is no reason to hold a change back, while such a loss is. An interval within +-budget is unchanged from either side.
 
 Before that: a metric with a value on one side only, or without a single pair, is `missing` (where neither side has one, nothing
-was lost: `inconclusive`); one measured in another way is `not_comparable`. `regressed`, `missing` and `not_comparable` make the outcome of the report `regressed`.
+was lost: `inconclusive`); one measured in another way is `not_comparable`. `regressed`, `missing` and `not_comparable` make the outcome of the report
+`regressed`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sana_bench.comparability import check_suite, metric_obstacle, sampling_obstacle, why_missing
+from sana_bench.comparability import check_suite, metric_obstacle, sampling_obstacle, scored_nowhere, why_missing
 from sana_bench.config import CompareSection
 from sana_bench.errors import ConfigError, InsufficientSamplesError
 from sana_bench.metrics import METRICS
@@ -122,8 +123,7 @@ def _compare_metric(name: str, candidate: ResultBundle, baseline: ResultBundle |
         return unjudged("missing", obstacle)
     missing = why_missing(before, after)
     if missing:
-        nowhere = before and after and before.value is None and after.value is None
-        return unjudged("inconclusive" if nowhere else "missing", missing)
+        return unjudged("inconclusive" if scored_nowhere(before, after) else "missing", missing)
     reason = obstacle or metric_obstacle(before, after, baseline.result, candidate.result)
     if reason:
         return unjudged("not_comparable", reason)
