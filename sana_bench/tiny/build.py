@@ -20,7 +20,7 @@ from sana_bench.store import digest_of, sha256_file, write_bytes
 from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace, needed
 
 AUTOENCODER_STEPS = 1800
-TRANSFORMER_STEPS = 6800
+TRANSFORMER_STEPS = 6200
 CLIP_STEPS = 600
 RESOLUTION = 2048
 

@@ -67,7 +67,7 @@ def write_card(build: Workspace) -> None:
     write_bytes(build.tiny_sana / "card.json", json.dumps(facts, indent=1).encode())
     write_bytes(build.tiny_sana / "curves.svg", _draw_curves(facts["losses"]))
     write_bytes(build.tiny_sana / "samples.webp", _contact_sheet(build, sample_set))
-    write_bytes(build.tiny_sana / "README.md", _render(facts).encode())
+    write_bytes(build.tiny_sana / "README.md", _render(facts, has_history=_has_history(build, facts["base"])).encode())
 
 
 def measure_psnr(config: RunConfig, build: Workspace) -> dict[str, float]:
@@ -163,7 +163,14 @@ def _contact_sheet(build: Workspace, sample_set: SampleSet) -> bytes:
     return buffer.getvalue()
 
 
-def _render(facts: Mapping) -> str:
+def _has_history(build: Workspace, base: str) -> bool:
+    """Whether HISTORY.md, written by hand where weights came about otherwise than by one run of the command, is of these weights."""
+    history = build.tiny_sana / "HISTORY.md"
+    return history.is_file() and base in history.read_text()
+
+
+def _render(facts: Mapping, *, has_history: bool) -> str:
+    history = "; what was different in the run behind these weights: [HISTORY.md](HISTORY.md)" if has_history else ""
     psnr, prompts = facts["psnr_db"], facts["prompts"]
     attributes = "".join(f"| prompt's {name.replace('_', ' ')} seen by tiny-clip, {found['num_choices']} choices | "
                          f"{found['accuracy']:.0%} of {found['num_pictures']} (chance {found['chance']:.0%}) |\n"
@@ -177,7 +184,7 @@ people in the words of its training captions at 2048x2048, on a laptop CPU; it i
   never seen. Everybody in OpenPeople is synthetic.
 - **Parts**: `AutoencoderDC` f32c32 with pixel (un)shuffle, `SanaTransformer2DModel` with 2x2 patches (1,024 tokens at 2048 px),
   `Gemma2Model` with a small byte-level BPE tokenizer; float16 weights.
-- **Made by** `sana-bench build-tiny` (seeded; resumable).
+- **Made by** `sana-bench build-tiny` (seeded; resumable){history}.
 
 | measured on this build | |
 |---|---|
