@@ -15,6 +15,7 @@ from pathlib import Path
 from sana_bench.data.manifest import Manifest, load_manifest
 from sana_bench.errors import ConfigError
 from sana_bench.file_hashes import sha256_cached
+from sana_bench.locks import locked
 from sana_bench.registry import near_names
 from sana_bench.store import digest_of, sha256_file, write_bytes
 from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace, needed
@@ -39,8 +40,9 @@ def build_tiny(work_folder: Path, out_folder: Path | None = None, stages: tuple[
     if unknown:
         raise ConfigError(f'unknown stage "{unknown[0]}".{near_names(unknown[0], list(STAGES))} Stages: {", ".join(STAGES)}')
     build = Workspace(work_folder, out_folder or SHIPPED_WEIGHTS)
-    for name in stages or STAGES:
-        STAGES[name](build)
+    with locked(work_folder / "build.lock", f"a build in {work_folder}"):  # two would overwrite each other's training states
+        for name in stages or STAGES:
+            STAGES[name](build)
 
 
 def build_data(build: Workspace) -> None:

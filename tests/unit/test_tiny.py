@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 
 from sana_bench.errors import ConfigError, SanaBenchError
 from sana_bench.features.clip_model import load_tokenizer
+from sana_bench.locks import locked
 from sana_bench.shipped import PACKAGE
 from sana_bench.tiny import autoencoder, build, card, transformer
 from sana_bench.tiny.captions import caption_variant
@@ -134,6 +137,15 @@ def test_an_unknown_stage_names_the_nearest(tmp_path):
 def test_a_stage_before_its_predecessor_names_it(stage, tmp_path):
     with pytest.raises(SanaBenchError, match="run the stage"):
         build.build_tiny(tmp_path / "work", tmp_path / "out", (stage,))
+
+
+def test_two_builds_in_one_work_folder_go_one_after_the_other(tmp_path):
+    command = [sys.executable, "-m", "sana_bench", "build-tiny", "assemble", "--work", str(tmp_path), "--out", str(tmp_path)]
+    with locked(tmp_path / "build.lock", "the test"):
+        second = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert second.stderr.readline() == f"waiting for a build in {tmp_path} in another process\n"
+    assert "run the stage" in second.communicate()[1]
+    assert second.returncode == 2
 
 
 def test_shipped_configs_name_no_folder_of_the_machine_that_built_them():
