@@ -56,6 +56,13 @@ def test_reconstruction_loss_is_zero_for_identity_and_sees_blur():
     assert autoencoder.reconstruction_loss(blurred, image) > autoencoder.reconstruction_loss(image * 0.99, image)
 
 
+def test_reconstruction_loss_sees_lost_colour_more_than_lost_brightness():
+    """Two errors of the same L1: one turns green into grey, the other only darkens."""
+    green = torch.tensor([-0.3, 0.3, -0.3]).view(1, 3, 1, 1).expand(1, 3, 16, 16)
+    grey = torch.full_like(green, 0.0)
+    assert autoencoder.reconstruction_loss(grey, green) > 2 * autoencoder.reconstruction_loss(green - 0.3, green)
+
+
 def test_batches_depend_on_the_generator_alone():
     levels = [[np.random.default_rng(seed).integers(0, 255, (300, 400, 3), dtype=np.uint8)] for seed in range(4)]
     first, second = (autoencoder.draw_batch(levels, torch.Generator().manual_seed(7)) for _ in range(2))
