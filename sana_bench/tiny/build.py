@@ -20,8 +20,8 @@ from sana_bench.registry import near_names
 from sana_bench.store import digest_of, sha256_file, write_bytes
 from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace, needed
 
-AUTOENCODER_STEPS = 4400
-TRANSFORMER_STEPS = 8200
+AUTOENCODER_STEPS = 4000
+TRANSFORMER_STEPS = 7400
 CLIP_STEPS = 600
 RESOLUTION = 2048
 
