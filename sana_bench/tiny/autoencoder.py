@@ -27,14 +27,15 @@ CONFIG = dict(
 PYRAMID_PX = (288, 512, 1024, 2048)
 CROP_PX = 256
 BATCH_SIZE = 4
-SETTINGS = dict(seed=0, learning_rate=1e-3, warmup_steps=50, schedule="linear", checkpoint_every=100)
+LEARNING_RATE = 1e-3
+SETTINGS = dict(seed=0, warmup_steps=50, schedule="linear", checkpoint_every=100)
 
 LOSS_WEIGHTS = dict(coarse=0.5, gradient=0.3, chroma=10.0)
 """Without a term of its own chroma comes last: grass stays brown and skin grey in patches long after eyes and hair are sharp.
 It is squared, since an absolute error is content with the colour of most pixels, and few are green."""
 
 IDENTITY = (CONFIG, PYRAMID_PX, CROP_PX, BATCH_SIZE, SETTINGS, LOSS_WEIGHTS)
-"""All that decides the weights beside the data and the number of steps."""
+"""All that decides the weights beside the data, the start, the number of steps and the learning rate."""
 
 
 def build_autoencoder():
@@ -81,12 +82,12 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
     return difference.abs().mean() + sum(LOSS_WEIGHTS[name] * term for name, term in terms.items())
 
 
-def train_autoencoder(paths: list[Path], folder: Path, *, total_steps: int, identity: str,
-                      after_step: Callable[[int], None] = lambda step: None):
-    """Train on the images at `paths`; return (autoencoder, losses). Resumes from `folder`."""
-    model = build_autoencoder().to(memory_format=torch.channels_last)
+def train_autoencoder(model, paths: list[Path], folder: Path, *, total_steps: int, learning_rate: float, identity: str,
+                      after_step: Callable[[int], None] = lambda step: None) -> list[float]:
+    """Train `model` on the images at `paths`; return the losses. Resumes from `folder`."""
+    model.train().to(memory_format=torch.channels_last)
     levels = build_pyramid(paths)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=SETTINGS["learning_rate"], betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
 
     def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
         batch = draw_batch(levels, generator).to(memory_format=torch.channels_last)
@@ -94,10 +95,11 @@ def train_autoencoder(paths: list[Path], folder: Path, *, total_steps: int, iden
             output = model(batch).sample
         return reconstruction_loss(output.float(), batch)
 
-    settings = LoopSettings(**SETTINGS, total_steps=total_steps, description="autoencoder")
+    settings = LoopSettings(**SETTINGS, learning_rate=learning_rate, total_steps=total_steps, description="autoencoder")
     losses = run_loop(settings, weights=dict(model.named_parameters()), optimizer=optimizer, compute_loss=compute_loss,
                       folder=folder, identity=identity, after_step=after_step)
-    return model.eval(), losses
+    model.eval()
+    return losses
 
 
 @torch.no_grad()
@@ -105,8 +107,8 @@ def normalise_latents(model, views: list[Image.Image]):
     """The same autoencoder with latents of unit deviation in every channel on `views`, and scaling factor 1.
 
     Raw latents differ tenfold in deviation between channels, which a flow of few parameters pays for. The factors go into
-    the last convolution of the encoder and the first of the decoder; the shortcuts around these two are linear, so they are
-    written into the middle taps of the kernels. Decoding what was encoded is unchanged.
+    the last convolution of the encoder and the first of the decoder; the shortcuts around these two, where it still has them,
+    are linear, so they are written into the middle taps of the kernels. Decoding what was encoded is unchanged.
     """
     from diffusers import AutoencoderDC
 
@@ -115,7 +117,7 @@ def normalise_latents(model, views: list[Image.Image]):
     state = {name: value.clone() for name, value in model.state_dict().items()}
     out, into = state["encoder.conv_out.weight"], state["decoder.conv_in.weight"]
     group, repeats = out.shape[1] // out.shape[0], into.shape[0] // into.shape[1]
-    for channel in range(out.shape[0]):
+    for channel in range(out.shape[0] if model.config.encoder_out_shortcut else 0):
         out[channel, channel * group:(channel + 1) * group, 1, 1] += 1 / group
         into[channel * repeats:(channel + 1) * repeats, channel, 1, 1] += 1
     out /= deviation_C[:, None, None, None]

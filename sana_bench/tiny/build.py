@@ -2,8 +2,8 @@
 
     data -> autoencoder -> latents -> tokenizer -> transformer -> assemble -> clip -> card
 
-Every stage keeps what it needs in the work folder as it goes, so that the same command goes on after a kill. On two CPU
-cores without AMX the autoencoder takes about an hour and a half and the transformer six and a half hours.
+Every stage keeps what it needs in the work folder as it goes, so that the same command goes on after a kill. Where the work
+folder is gone, `--refine` trains the finished weights further.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sana_bench.file_hashes import sha256_cached
 from sana_bench.locks import locked
 from sana_bench.registry import near_names
 from sana_bench.store import digest_of, sha256_file, write_bytes
-from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Workspace, needed
+from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Course, Workspace, needed
 
 AUTOENCODER_STEPS = 4000
 TRANSFORMER_STEPS = 7400
@@ -26,20 +26,23 @@ CLIP_STEPS = 600
 RESOLUTION = 2048
 
 
-def build_tiny(work_folder: Path, out_folder: Path | None = None, stages: tuple[str, ...] = ()) -> None:
+def build_tiny(work_folder: Path, out_folder: Path | None = None, stages: tuple[str, ...] = (), course: Course = Course()) -> None:
     """Run the given stages (all, in order, when none is named).
 
     Args:
         work_folder: training states, latents and full-precision weights; may be deleted afterwards.
         out_folder: receives `tiny-sana/`, `tokenizer/` and `clip/`; the package's own folder by default.
+        course: how the one training among `stages` differs from the default.
 
     Raises:
-        ConfigError: an unknown stage, or one whose predecessor has not been run.
+        ConfigError: an unknown stage, one whose predecessor has not been run, or a course for other than one training.
     """
     unknown = [name for name in stages if name not in STAGES]
     if unknown:
         raise ConfigError(f'unknown stage "{unknown[0]}".{near_names(unknown[0], list(STAGES))} Stages: {", ".join(STAGES)}')
-    build = Workspace(work_folder, out_folder or SHIPPED_WEIGHTS)
+    if (course.steps or course.learning_rate) and sum(name in TRAININGS for name in stages) != 1:
+        raise ConfigError(f'--steps and --learning-rate are of one training: name {" or ".join(TRAININGS)} among the stages')
+    build = Workspace(work_folder, out_folder or SHIPPED_WEIGHTS, course)
     with locked(work_folder / "build.lock", f"a build in {work_folder}"):  # two would overwrite each other's training states
         for name in stages or STAGES:
             STAGES[name](build)
@@ -55,13 +58,15 @@ def build_autoencoder(build: Workspace) -> None:
     """Train the autoencoder and give its latents unit deviation."""
     from sana_bench.tiny import autoencoder
 
-    manifest = build.training()
+    manifest, start = build.training(), build.tiny_sana / "vae"
+    model = _load_vae(needed(start, "assemble")) if build.course.refine else autoencoder.build_autoencoder()
+    steps, rate = build.course.steps or AUTOENCODER_STEPS, build.course.learning_rate or autoencoder.LEARNING_RATE
+    identity = digest_of(["autoencoder", manifest.digest, steps, rate, _start(build, start), *autoencoder.IDENTITY])
     paths = [manifest.folder / row.file_name for row in manifest.rows]
-    identity = digest_of(["autoencoder", manifest.digest, AUTOENCODER_STEPS, *autoencoder.IDENTITY])
-    model, losses = autoencoder.train_autoencoder(paths, build.work / "autoencoder", total_steps=AUTOENCODER_STEPS, identity=identity)
+    losses = autoencoder.train_autoencoder(model, paths, build.work / "autoencoder", total_steps=steps, learning_rate=rate, identity=identity)
     views = [_view(manifest, row) for row in manifest.rows if row.kind.startswith(("studio_", "amateur_"))]
     autoencoder.normalise_latents(model, views).save_pretrained(build.work / "vae")
-    _write_losses(build, "autoencoder", losses)
+    build.record_run("autoencoder", rate, losses)
 
 
 def build_latents(build: Workspace) -> None:
@@ -71,7 +76,7 @@ def build_latents(build: Workspace) -> None:
     from sana_bench.data.latents import cached_latents
     from sana_bench.tiny.transformer import BATCH_SIZES
 
-    vae = _load_vae(build).to(torch.bfloat16)
+    vae = _load_vae(build.vae).to(torch.bfloat16)
     for side in BATCH_SIZES:
         cached_latents(build.training(), vae, vae_identity=_vae_identity(build), resolution=side, store=build.store)
 
@@ -91,22 +96,24 @@ def build_transformer(build: Workspace) -> None:
     from sana_bench.data.latents import cached_latents, read_latents
     from sana_bench.tiny import transformer
 
-    manifest = build.training()
+    manifest, start, tokenizer = build.training(), build.tiny_sana / "transformer", build.tokenizer()
     latents = {}
     for side in transformer.BATCH_SIZES:
         files = cached_latents(manifest, None, vae_identity=_vae_identity(build), resolution=side, store=build.store)
         latents[side] = torch.stack([read_latents(path) for path in files])
-    identity = digest_of(["transformer", manifest.digest, _vae_identity(build), TRANSFORMER_STEPS, *transformer.IDENTITY,
+    modules = _load_modules(build) if build.course.refine else transformer.build_modules(tokenizer)
+    steps, rate = build.course.steps or TRANSFORMER_STEPS, build.course.learning_rate or transformer.LEARNING_RATE
+    identity = digest_of(["transformer", manifest.digest, _vae_identity(build), steps, rate, _start(build, start), *transformer.IDENTITY,
                           sha256_file(build.tokenizer_folder / "tokenizer.json")])
-    modules, losses = transformer.train_transformer(latents, [row.text for row in manifest.rows], [row.kind for row in manifest.rows],
-                                                    build.tokenizer(), build.work / "transformer", total_steps=TRANSFORMER_STEPS,
-                                                    identity=identity)
+    losses = transformer.train_transformer(modules, latents, [row.text for row in manifest.rows], [row.kind for row in manifest.rows],
+                                           tokenizer, build.work / "transformer", total_steps=steps, learning_rate=rate, identity=identity,
+                                           first_part=0.0 if build.course.refine else transformer.FIRST_PART)
     save_file({name: value.contiguous() for name, value in modules.state_dict().items()}, build.work / "transformer.safetensors")
-    _write_losses(build, "transformer", losses)
+    build.record_run("transformer", rate, losses)
 
 
 def assemble(build: Workspace) -> None:
-    """Put the trained parts together as a SanaPipeline in half precision."""
+    """Put the trained parts together as a SanaPipeline in half precision, with the curves of their trainings."""
     import torch
     from diffusers import SanaPipeline
     from safetensors.torch import load_file
@@ -118,11 +125,13 @@ def assemble(build: Workspace) -> None:
     tokenizer = build.tokenizer()
     modules = transformer.build_modules(tokenizer)
     modules.load_state_dict(load_file(needed(build.work / "transformer.safetensors", "transformer")))
-    pipeline = SanaPipeline(tokenizer=tokenizer, text_encoder=modules["text_encoder"], vae=_load_vae(build),
+    pipeline = SanaPipeline(tokenizer=tokenizer, text_encoder=modules["text_encoder"], vae=_load_vae(build.vae),
                             transformer=modules["transformer"], scheduler=build_scheduler(GenerateSection()))
+    runs = {stage: build.runs(stage) for stage in TRAININGS}
     pipeline.to(torch.float16).save_pretrained(build.tiny_sana)
     for config in build.tiny_sana.glob("*/config.json"):
         _forget_origin(config)
+    write_bytes(build.tiny_sana / "training.json", json.dumps(runs, indent=1).encode())
 
 
 def build_clip(build: Workspace) -> None:
@@ -144,6 +153,9 @@ STAGES: dict[str, Callable[[Workspace], None]] = {
     "data": build_data, "autoencoder": build_autoencoder, "latents": build_latents, "tokenizer": build_tokenizer,
     "transformer": build_transformer, "assemble": assemble, "clip": build_clip, "card": write_card}
 
+TRAININGS = ("autoencoder", "transformer")
+"""Stages that `--refine`, `--steps` and `--learning-rate` are about."""
+
 
 def _forget_origin(config: Path) -> None:
     """Drop the folder that a part was loaded from: a path of the building machine says nothing to anybody else."""
@@ -152,14 +164,32 @@ def _forget_origin(config: Path) -> None:
     write_bytes(config, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
 
 
-def _load_vae(build: Workspace):
+def _load_vae(folder: Path):
+    import torch
     from diffusers import AutoencoderDC
 
-    return AutoencoderDC.from_pretrained(needed(build.work / "vae", "autoencoder")).eval()
+    return AutoencoderDC.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def _load_modules(build: Workspace):
+    """Transformer and text encoder of the finished weights, as they are trained."""
+    import torch
+    from diffusers import SanaTransformer2DModel
+    from transformers import Gemma2Model
+
+    needed(build.tiny_sana / "transformer", "assemble")
+    parts = {"transformer": SanaTransformer2DModel.from_pretrained(build.tiny_sana / "transformer", dtype=torch.float32),
+             "text_encoder": Gemma2Model.from_pretrained(build.tiny_sana / "text_encoder", dtype=torch.float32, attn_implementation="eager")}
+    return torch.nn.ModuleDict(parts)
 
 
 def _vae_identity(build: Workspace) -> str:
-    return "tiny/" + sha256_cached(needed(build.work / "vae" / "diffusion_pytorch_model.safetensors", "autoencoder"))
+    return "tiny/" + sha256_cached(build.vae / "diffusion_pytorch_model.safetensors")
+
+
+def _start(build: Workspace, folder: Path) -> str:
+    """What names the weights that a training starts from."""
+    return sha256_cached(folder / "diffusion_pytorch_model.safetensors") if build.course.refine else "random"
 
 
 def _view(manifest: Manifest, row):
@@ -168,7 +198,3 @@ def _view(manifest: Manifest, row):
     from sana_bench.data.views import fit_view
 
     return fit_view(Image.open(manifest.folder / row.file_name).convert("RGB"), RESOLUTION, RESOLUTION, fit=row.fit, focus_y=row.focus_y)
-
-
-def _write_losses(build: Workspace, name: str, losses: list[float]) -> None:
-    write_bytes(build.work / f"{name}_losses.json", json.dumps([round(loss, 5) for loss in losses]).encode())

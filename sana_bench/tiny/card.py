@@ -61,13 +61,13 @@ def write_card(build: Workspace) -> None:
     features = _detect(config, suite, sample_set, build)
     facts = {"base": base_digest(config.model), "psnr_db": measure_psnr(config, build), **count_findings(suite, sample_set, features),
              "prompts": _follow_prompts(suite, sample_set, features),
-             "losses": {name: _curve(build, name) for name in ("autoencoder", "transformer")},
+             "training": json.loads(needed(build.tiny_sana / "training.json", "assemble").read_text()),
              "training_people": sorted(set(HAIR) - set(REFERENCE_PEOPLE)), "reference_people": list(REFERENCE_PEOPLE),
              "sampling": sample_set.sampling}
     write_bytes(build.tiny_sana / "card.json", json.dumps(facts, indent=1).encode())
-    write_bytes(build.tiny_sana / "curves.svg", _draw_curves(facts["losses"]))
+    write_bytes(build.tiny_sana / "curves.svg", _draw_curves(facts["training"]))
     write_bytes(build.tiny_sana / "samples.webp", _contact_sheet(build, sample_set))
-    write_bytes(build.tiny_sana / "README.md", _render(facts, has_history=_has_history(build, facts["base"])).encode())
+    write_bytes(build.tiny_sana / "README.md", _render(facts).encode())
 
 
 def measure_psnr(config: RunConfig, build: Workspace) -> dict[str, float]:
@@ -126,13 +126,8 @@ def _detect(config: RunConfig, suite: PromptSuite, sample_set: SampleSet, build:
         return store.features_of(items, "look at samples")
 
 
-def _curve(build: Workspace, name: str) -> list[float]:
-    """Losses averaged over a hundredth of the training each."""
-    losses = np.array(json.loads(needed(build.work / f"{name}_losses.json", name).read_text()))
-    return [round(float(part.mean()), 4) for part in np.array_split(losses, min(100, len(losses)))]
-
-
-def _draw_curves(losses: Mapping[str, list[float]]) -> bytes:
+def _draw_curves(training: Mapping[str, Sequence[Mapping]]) -> bytes:
+    """Each part's losses over all of its runs, one behind the other; a run whose curve was not kept leaves a gap."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -140,9 +135,14 @@ def _draw_curves(losses: Mapping[str, list[float]]) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3), layout="constrained")
-    for axes, (name, values) in zip(figure.subplots(1, 2), losses.items(), strict=True):
-        axes.plot(np.linspace(0, 100, len(values)), values)
-        axes.set(title=name, xlabel="training, %", ylabel="loss")
+    for axes, (name, runs) in zip(figure.subplots(1, 2), training.items(), strict=True):
+        start = 0
+        for run in runs:
+            if run["loss"]:
+                axes.plot(start + np.linspace(0, run["steps"], len(run["loss"])), run["loss"], color="C0")
+            start += run["steps"]
+            axes.axvline(start, color="0.8", linewidth=0.8)
+        axes.set(title=name, xlabel="step", ylabel="loss", xlim=(0, start))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg")
     return buffer.getvalue()
@@ -163,15 +163,13 @@ def _contact_sheet(build: Workspace, sample_set: SampleSet) -> bytes:
     return buffer.getvalue()
 
 
-def _has_history(build: Workspace, base: str) -> bool:
-    """Whether HISTORY.md, written by hand where weights came about otherwise than by one run of the command, is of these weights."""
-    history = build.tiny_sana / "HISTORY.md"
-    return history.is_file() and base in history.read_text()
+def _describe_runs(runs: Sequence[Mapping]) -> str:
+    return ", then ".join(f"{run['steps']:,} steps at {run['learning_rate']:g}" + ("" if run["loss"] else " (curve not kept)") for run in runs)
 
 
-def _render(facts: Mapping, *, has_history: bool) -> str:
-    history = "; what was different in the run behind these weights: [HISTORY.md](HISTORY.md)" if has_history else ""
+def _render(facts: Mapping) -> str:
     psnr, prompts = facts["psnr_db"], facts["prompts"]
+    trained = {name: _describe_runs(runs) for name, runs in facts["training"].items()}
     attributes = "".join(f"| prompt's {name.replace('_', ' ')} seen by tiny-clip, {found['num_choices']} choices | "
                          f"{found['accuracy']:.0%} of {found['num_pictures']} (chance {found['chance']:.0%}) |\n"
                          for name, found in prompts["attributes"].items())
@@ -184,7 +182,8 @@ people in the words of its training captions at 2048x2048, on a laptop CPU; it i
   never seen. Everybody in OpenPeople is synthetic.
 - **Parts**: `AutoencoderDC` f32c32 with pixel (un)shuffle, `SanaTransformer2DModel` with 2x2 patches (1,024 tokens at 2048 px),
   `Gemma2Model` with a small byte-level BPE tokenizer; float16 weights.
-- **Made by** `sana-bench build-tiny` (seeded; resumable){history}.
+- **Made by** `sana-bench build-tiny` (seeded; resumable; `--refine` for every training after the first). Autoencoder: {trained["autoencoder"]}.
+  Transformer: {trained["transformer"]}.
 
 | measured on this build | |
 |---|---|

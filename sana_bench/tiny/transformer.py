@@ -26,13 +26,14 @@ MAX_SEQUENCE_LENGTH = 64
 BATCH_SIZES = {1024: 16, 2048: 4}
 """Batch size by view size in pixels; both take the same time a step."""
 
-LARGE_SHARE = (0.5, 1.0)
+LARGE_SHARE = (0.25, 1.0)
 """Share of steps on 2048 px views, in the first and in the last part of training: small views teach composition fast."""
 
-FIRST_PART = 0.2
+FIRST_PART = 0.35
 CAPTION_DROPOUT = 0.1
 FLOW_SHIFT = 3.0
-SETTINGS = dict(seed=1, learning_rate=1.6e-3, warmup_steps=100, schedule="linear", checkpoint_every=25)
+LEARNING_RATE = 1.6e-3
+SETTINGS = dict(seed=1, warmup_steps=100, schedule="linear", checkpoint_every=25)
 
 BLOCKS = ("transformer_blocks", "layers")
 """Submodules whose matrices are trained by Muon: the repeated blocks of the transformer and of the text encoder."""
@@ -43,7 +44,7 @@ KIND_WEIGHTS = {"studio_portrait": 6.0, "studio_posture": 5.0, "amateur_selfie":
 
 IDENTITY = (TRANSFORMER_CONFIG, TEXT_CONFIG, MAX_SEQUENCE_LENGTH, BATCH_SIZES, LARGE_SHARE, FIRST_PART, CAPTION_DROPOUT, FLOW_SHIFT,
             SETTINGS, BLOCKS, KIND_WEIGHTS)
-"""All that decides the weights beside the data, the autoencoder, the tokenizer and the number of steps."""
+"""All that decides the weights beside the data, the autoencoder, the tokenizer, the start, the number of steps and the learning rate."""
 
 
 def build_transformer():
@@ -73,18 +74,19 @@ def encode_captions(tokenizer, text_encoder, captions: Sequence[str]) -> tuple[t
     return text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask)[0], tokens.attention_mask
 
 
-def train_transformer(latents: Mapping[int, torch.Tensor], captions: Sequence[str], kinds: Sequence[str], tokenizer, folder: Path,
-                      *, total_steps: int, identity: str, after_step: Callable[[int], None] = lambda step: None):
-    """Train on latents of unit deviation, (N, 32, side / 32, side / 32) by view size; return (both modules, losses).
+def train_transformer(modules: torch.nn.ModuleDict, latents: Mapping[int, torch.Tensor], captions: Sequence[str],
+                      kinds: Sequence[str], tokenizer, folder: Path, *, total_steps: int, learning_rate: float, identity: str,
+                      first_part: float = FIRST_PART, after_step: Callable[[int], None] = lambda step: None) -> list[float]:
+    """Train `modules` on latents of unit deviation, (N, 32, side / 32, side / 32) by view size; return the losses.
 
-    Resumes from `folder`.
+    Resumes from `folder`. `first_part` is the share of the steps in which most views are small.
     """
-    modules = build_modules(tokenizer)
+    modules.train()
     shares = torch.tensor([KIND_WEIGHTS[kind] for kind in kinds])
-    optimizer = MuonAdamW(*split_parameters(modules, BLOCKS), lr=SETTINGS["learning_rate"], betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = MuonAdamW(*split_parameters(modules, BLOCKS), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
 
     def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
-        large_share = LARGE_SHARE[step >= FIRST_PART * total_steps]
+        large_share = LARGE_SHARE[step >= first_part * total_steps]
         side = 2048 if float(torch.rand((), generator=generator)) < large_share else 1024
         rows = torch.multinomial(shares, BATCH_SIZES[side], replacement=True, generator=generator)
         dropped = torch.rand(len(rows), generator=generator) < CAPTION_DROPOUT
@@ -95,9 +97,11 @@ def train_transformer(latents: Mapping[int, torch.Tensor], captions: Sequence[st
         sigmas = draw_sigmas(len(rows), generator, flow_shift=FLOW_SHIFT)
         with torch.autocast("cpu", torch.bfloat16):
             prompt_embeds, mask = encode_captions(tokenizer, modules["text_encoder"], texts)
-            return flow_matching_loss(modules["transformer"], clean, noise, sigmas, prompt_embeds, mask)
+            longest = int(mask.sum(dim=1).max())  # what is padding in every row only costs time
+            return flow_matching_loss(modules["transformer"], clean, noise, sigmas, prompt_embeds[:, :longest], mask[:, :longest])
 
-    settings = LoopSettings(**SETTINGS, total_steps=total_steps, description="transformer")
+    settings = LoopSettings(**SETTINGS, learning_rate=learning_rate, total_steps=total_steps, description="transformer")
     losses = run_loop(settings, weights=dict(modules.named_parameters()), optimizer=optimizer, compute_loss=compute_loss,
                       folder=folder, identity=identity, after_step=after_step)
-    return modules.eval(), losses
+    modules.eval()
+    return losses

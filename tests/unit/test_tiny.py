@@ -18,6 +18,7 @@ from sana_bench.locks import locked
 from sana_bench.shipped import PACKAGE
 from sana_bench.tiny import autoencoder, build, card, transformer
 from sana_bench.tiny.captions import caption_variant
+from sana_bench.tiny.workspace import Course, Workspace
 
 CAPTION = "studio headshot of a woman aged 35 to 45 with short curly black hair, plain white shirt, happy expression, plain grey background"
 
@@ -36,6 +37,8 @@ def test_normalised_latents_have_unit_deviation_and_decode_to_the_same(views):
         latents = normalised.encode(pixels).latent
         torch.testing.assert_close(normalised.decode(latents).sample, model(pixels).sample, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(latents.std(dim=(0, 2, 3)), torch.ones(32), atol=1e-3, rtol=0)
+    again = autoencoder.normalise_latents(normalised, views)  # as after a refinement: no shortcuts are left to be written in
+    torch.testing.assert_close(again.state_dict(), normalised.state_dict(), atol=1e-3, rtol=1e-3)
 
 
 def test_psnr_has_its_closed_form(views):
@@ -59,7 +62,7 @@ def test_reconstruction_loss_is_zero_for_identity_and_sees_blur():
 def test_reconstruction_loss_sees_lost_colour_more_than_lost_brightness():
     """Two errors of the same L1: one turns green into grey, the other only darkens."""
     green = torch.tensor([-0.3, 0.3, -0.3]).view(1, 3, 1, 1).expand(1, 3, 16, 16)
-    grey = torch.full_like(green, 0.0)
+    grey = torch.zeros_like(green)
     assert autoencoder.reconstruction_loss(grey, green) > 2 * autoencoder.reconstruction_loss(green - 0.3, green)
 
 
@@ -98,8 +101,11 @@ def test_transformer_training_learns_and_resumes_to_the_same_weights(tmp_path, m
             if step == stop_after:
                 raise Stop
 
-        return transformer.train_transformer(latents, [CAPTION] * 3, ["emotion"] * 3, load_tokenizer(), folder, total_steps=5,
-                                             identity="test", after_step=after_step)
+        tokenizer = load_tokenizer()
+        modules = transformer.build_modules(tokenizer)
+        losses = transformer.train_transformer(modules, latents, [CAPTION] * 3, ["emotion"] * 3, tokenizer, folder, total_steps=5,
+                                               learning_rate=transformer.LEARNING_RATE, identity="test", after_step=after_step)
+        return modules, losses
 
     unbroken, losses = train(tmp_path / "unbroken")
     with pytest.raises(Stop):
@@ -138,6 +144,39 @@ def test_the_cards_suite_is_40_portraits_and_20_bodies_without_held_out_people()
 def test_an_unknown_stage_names_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match='Did you mean "autoencoder"'):
         build.build_tiny(tmp_path, tmp_path, ("autoencoders",))
+
+
+@pytest.mark.parametrize("stages", [(), ("autoencoder", "transformer"), ("assemble",)])
+def test_steps_are_of_one_training(stages, tmp_path):
+    with pytest.raises(ConfigError, match="name autoencoder or transformer among the stages"):
+        build.build_tiny(tmp_path, tmp_path, stages, Course(steps=10))
+
+
+def test_refining_needs_finished_weights(tmp_path):
+    with pytest.raises(ConfigError, match="run the stage assemble first"):
+        build._load_modules(Workspace(tmp_path / "work", tmp_path / "out", Course(refine=True)))
+
+
+def test_a_refinement_stands_behind_the_runs_that_it_went_on_from(tmp_path):
+    first, shipped = Workspace(tmp_path / "first", tmp_path / "out"), {"autoencoder": [{"steps": 3, "learning_rate": 0.5, "loss": None}]}
+    first.record_run("autoencoder", 1e-3, list(range(200)))
+    assert [(run["steps"], len(run["loss"])) for run in first.runs("autoencoder")] == [(200, 100)]
+    first.tiny_sana.mkdir(parents=True)
+    (first.tiny_sana / "training.json").write_text(json.dumps(shipped))
+    second = Workspace(tmp_path / "second", tmp_path / "out", Course(refine=True))
+    assert second.runs("autoencoder") == shipped["autoencoder"]  # nothing trained here: the shipped part stays as it is
+    second.record_run("autoencoder", 1e-4, [2.0, 1.0])
+    assert second.runs("autoencoder") == [*shipped["autoencoder"], {"steps": 2, "learning_rate": 1e-4, "loss": [2.0, 1.0]}]
+
+
+def test_a_refinement_encodes_with_the_finished_autoencoder_until_it_has_its_own(tmp_path):
+    (tmp_path / "out" / "tiny-sana" / "vae").mkdir(parents=True)
+    fresh, refining = (Workspace(tmp_path / "work", tmp_path / "out", Course(refine=refine)) for refine in (False, True))
+    assert refining.vae == tmp_path / "out" / "tiny-sana" / "vae"
+    with pytest.raises(ConfigError, match="run the stage autoencoder first"):
+        _ = fresh.vae
+    (tmp_path / "work" / "vae").mkdir(parents=True)
+    assert refining.vae == fresh.vae == tmp_path / "work" / "vae"
 
 
 @pytest.mark.parametrize("stage", ["assemble", "card"])

@@ -1,0 +1,104 @@
+"""What runs rest on: baselines, third-party assets, prompt suites, the embedded model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from sana_bench.commands import KEEP, command
+from sana_bench.commands.settings import recorded_config
+from sana_bench.console import Reply, Table, megabytes
+from sana_bench.shipped import cache_folder
+from sana_bench.usage import Arguments, Parser, one_of
+
+
+def _accept_arguments(parser: Parser) -> None:
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="the run folder whose result becomes the baseline")
+    parser.add_argument("--as", metavar="NAME", dest="name", help="name of the baseline (default: the one that the run was compared with)")
+    parser.add_argument("--reason", metavar="TEXT", required=True,
+                        help="why this result is the one to compare with; kept beside it")
+
+
+def _assets_arguments(parser: Parser) -> None:
+    parser.add_argument("action", metavar="list|pull|verify", type=one_of("list", "pull", "verify"))
+    parser.add_argument("names", metavar="ASSET", nargs="*", help="only these (default: all)")
+
+
+def _prompts_arguments(parser: Parser) -> None:
+    parser.add_argument("action", metavar="list|check", type=one_of("list", "check"))
+    parser.add_argument("suites", metavar="SUITE", nargs="*", help="shipped names or TOML files (default: all shipped)")
+
+
+def _build_tiny_arguments(parser: Parser) -> None:
+    parser.add_argument("stages", metavar="STAGE", nargs="*", help="only these stages (default: all, in order)")
+    parser.add_argument("--work", metavar="FOLDER", type=Path, default=cache_folder() / "tiny-build",
+                        help="where the trainings keep their state (default: tiny-build in the cache folder)")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the weights go (default: into the package)")
+    parser.add_argument("--refine", action="store_true", help="train the finished weights in --out further, instead of new ones")
+    parser.add_argument("--steps", metavar="N", type=int, help="length of the one training among the stages, instead of its own")
+    parser.add_argument("--learning-rate", metavar="LR", type=float, help="its learning rate after the warm-up")
+
+
+@command("accept", KEEP, _accept_arguments, 'sana-bench accept reports/RUN --reason "first run on the new base"')
+def run_accept(arguments: Arguments) -> Reply:
+    """make a run the baseline of its recipe
+
+    Copies the run's result into the baselines folder, with your reason. Nothing else ever changes a baseline.
+    """
+    from sana_bench.baselines import accept
+
+    config = recorded_config(arguments.run_dir)
+    folder = accept(arguments.run_dir, arguments.name or config.compare.baseline or config.name, arguments.reason, Path(config.run.baselines))
+    return Reply({"baseline": str(folder.resolve())},
+                 [f"accepted: {folder}", "the next run of this recipe is compared with it"])
+
+
+@command("assets", KEEP, _assets_arguments, "sana-bench assets list", "sana-bench assets pull",
+         "sana-bench assets verify openpeople")
+def run_assets(arguments: Arguments) -> Reply:
+    """list, pull or verify the third-party weights and data
+
+    Each is pinned by its sha256. After one pull nothing needs a network; SANA_BENCH_OFFLINE=1 makes sure of it.
+    """
+    from sana_bench import assets
+
+    if arguments.action == "pull":
+        assets.pull(arguments.names or None)
+    elif arguments.action == "verify":
+        assets.verify(arguments.names or None)
+    rows = assets.status(arguments.names or None)
+    table = Table(("asset", "installed", "MB", "licence", "purpose", "source"),
+                  [(each.name, "yes" if each.installed else "no", megabytes(each.size), each.licence, each.purpose,
+                    each.source) for each in rows])
+    return Reply([{**asdict(each), "path": str(each.path)} for each in rows], [table])
+
+
+@command("prompts", KEEP, _prompts_arguments, "sana-bench prompts list", "sana-bench prompts check my_suite.toml")
+def run_prompts(arguments: Arguments) -> Reply:
+    """list or check prompt suites
+
+    A suite is one TOML file: a header and [[prompt]] tables. All problems of a file are reported at once.
+    """
+    from sana_bench.prompts import load_suite, shipped_suites
+
+    suites = [load_suite(name) for name in arguments.suites or shipped_suites()]
+    rows = [(suite.name, str(suite.version), str(len(suite.prompt)), suite.license, suite.digest, suite.description)
+            for suite in suites]
+    return Reply([{**suite.model_dump(mode="json"), "digest": suite.digest} for suite in suites],
+                 [Table(("suite", "version", "prompts", "licence", "digest", "description"), rows)])
+
+
+@command("build-tiny", KEEP, _build_tiny_arguments, "sana-bench build-tiny",
+         "sana-bench build-tiny --work my_build --out my_weights",
+         "sana-bench build-tiny transformer assemble card --refine --steps 2000")
+def run_build_tiny(arguments: Arguments) -> Reply:
+    """train tiny-sana, the embedded base model, from scratch
+
+    From the training people of OpenPeople only: hours on two cores, seeded, and a killed build goes on from its work folder.
+    """
+    from sana_bench.tiny.build import build_tiny
+    from sana_bench.tiny.workspace import Course
+
+    course = Course(refine=arguments.refine, steps=arguments.steps, learning_rate=arguments.learning_rate)
+    build_tiny(arguments.work, arguments.out, tuple(arguments.stages), course)
+    return Reply({"work": str(arguments.work.resolve())}, [f"built in {arguments.work}"])

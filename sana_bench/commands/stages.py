@@ -1,0 +1,108 @@
+"""The whole benchmark, and each of its stages alone."""
+
+from __future__ import annotations
+
+from sana_bench.commands import PASSED, REGRESSED, STAGE, WHOLE, command
+from sana_bench.commands.settings import config_arguments, config_of, refuse_settings, run_or_config_arguments
+from sana_bench.console import Reply, outcome_reply, result_table
+from sana_bench.usage import Arguments
+
+VERDICT_CODES = {"passed": PASSED, "regressed": REGRESSED}
+
+
+@command("train-and-eval", WHOLE, config_arguments, "sana-bench train-and-eval",
+         "sana-bench train-and-eval --set data.training=my_photos --set train.max_train_steps=200",
+         "sana-bench train-and-eval --config sana_1600m_2k_lora --set model.revision=COMMIT --json > outcome.json")
+def run_train_and_eval(arguments: Arguments) -> Reply:
+    """train, generate, score, compare with the baseline, and report
+
+    The whole benchmark. What is in the store already is not made again: a killed run goes on where it was, and an unchanged
+    one ends in seconds. Exit code 0 passed, 1 regressed, 2 error.
+    """
+    from sana_bench.pipeline import train_and_eval
+
+    outcome = train_and_eval(config_of(arguments))
+    return outcome_reply(outcome, VERDICT_CODES[outcome.outcome])
+
+
+@command("train", STAGE, config_arguments, "sana-bench train --set train.rank=16",
+         "sana-bench train --set train.trainer=external --set train.weights=lora.safetensors")
+def run_train(arguments: Arguments) -> Reply:
+    """train the variant that the recipe describes
+
+    The trained weights are kept in the store. `train.trainer=external` takes over a LoRA made elsewhere, and
+    `train.trainer=none` is the base model itself.
+    """
+    from sana_bench.pipeline import train_stage
+
+    checkpoint = train_stage(config_of(arguments))
+    return Reply(checkpoint.model_dump(mode="json"), [
+        f"checkpoint {checkpoint.digest}: {checkpoint.trainer} on {checkpoint.base}",
+        "next: sana-bench generate, with the same options"])
+
+
+@command("generate", STAGE, config_arguments, "sana-bench generate",
+         "sana-bench generate --set generate.num_images_per_prompt=4")
+def run_generate(arguments: Arguments) -> Reply:
+    """draw the images of the suite with the trained variant
+
+    The noise of an image depends on suite, prompt and index only, so that two variants draw from the same noise and are
+    compared in pairs.
+    """
+    from sana_bench.pipeline import generate_stage
+    from sana_bench.store import Store
+
+    config = config_of(arguments)
+    samples = generate_stage(config)
+    folder = Store(config.run.store).folder("samples", samples.digest)
+    return Reply(samples.model_dump(mode="json"), [
+        f"{len(samples.samples)} images of {samples.suite} version {samples.suite_version}: {folder}",
+        "next: sana-bench score, with the same options"])
+
+
+@command("score", STAGE, run_or_config_arguments, "sana-bench score",
+         "sana-bench score --set 'score.metrics=[\"hand_rate\", \"face_rate\"]'")
+def run_score(arguments: Arguments) -> Reply:
+    """measure the images
+
+    Every metric, or those in score.metrics. An image that a metric cannot score is counted with its reason, never as zero.
+    """
+    from sana_bench.pipeline import score_stage
+    from sana_bench.records import BenchmarkResult
+    from sana_bench.store import read_record
+
+    folder = score_stage(config_of(arguments))
+    result = read_record(folder / "result.json", BenchmarkResult)
+    return Reply(result.model_dump(mode="json"), [
+        result_table(result.results), f"result: {folder}", "next: sana-bench compare, with the same options"])
+
+
+@command("compare", STAGE, run_or_config_arguments, "sana-bench compare",
+         "sana-bench compare --set compare.confidence=0.99")
+def run_compare(arguments: Arguments) -> Reply:
+    """compare the scores with the accepted baseline
+
+    Pair by pair, with intervals; then the run folder and its report are written. Exit code 0 passed, 1 regressed, 2 error.
+    """
+    from sana_bench.pipeline import compare_run_folder, compare_stage
+
+    config = config_of(arguments)
+    outcome = compare_run_folder(arguments.run_dir, config) if arguments.run_dir else compare_stage(config)
+    return outcome_reply(outcome, VERDICT_CODES[outcome.outcome])
+
+
+@command("report", STAGE, run_or_config_arguments, "sana-bench report reports/RUN",
+         "sana-bench report --config my_recipe.toml")
+def run_report(arguments: Arguments) -> Reply:
+    """write the report of a run again
+
+    report.html and report.md are made from the records of the run; nothing is measured again.
+    """
+    from sana_bench.pipeline import report_stage, run_folder_report
+
+    if arguments.run_dir:
+        refuse_settings(arguments)
+        path = run_folder_report(arguments.run_dir)
+    else:
+        path = report_stage(config_of(arguments))
+    return Reply({"report": str(path.resolve())}, [f"report: {path}"])
