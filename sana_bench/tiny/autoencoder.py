@@ -38,6 +38,10 @@ IDENTITY = (CONFIG, PYRAMID_PX, CROP_PX, BATCH_SIZE, SETTINGS, LOSS_WEIGHTS)
 """All that decides the weights beside the data, the start, the number of steps and the learning rate."""
 
 
+LARGEST_WEIGHT = 1024.0
+"""Of the decoder's first layer, which takes in the latents' scale; the rest goes into the scaling factor. Half precision ends at 65,504."""
+
+
 def build_autoencoder():
     from diffusers import AutoencoderDC
 
@@ -104,7 +108,7 @@ def train_autoencoder(model, paths: list[Path], folder: Path, *, total_steps: in
 
 @torch.no_grad()
 def normalise_latents(model, views: list[Image.Image]):
-    """The same autoencoder with latents of unit deviation in every channel on `views`, and scaling factor 1.
+    """The same autoencoder whose latents, times its scaling factor, have unit deviation in every channel on `views`.
 
     Raw latents differ tenfold in deviation between channels, which a flow of few parameters pays for. The factors go into
     the last convolution of the encoder and the first of the decoder; the shortcuts around these two, where it still has them,
@@ -123,7 +127,11 @@ def normalise_latents(model, views: list[Image.Image]):
     out /= deviation_C[:, None, None, None]
     state["encoder.conv_out.bias"] /= deviation_C
     into *= deviation_C[None, :, None, None]
-    normalised = AutoencoderDC(**CONFIG, encoder_out_shortcut=False, decoder_in_shortcut=False, scaling_factor=1.0)
+    scale = 2.0 ** max(0, math.ceil(math.log2(float(into.abs().max()) / LARGEST_WEIGHT)))
+    into /= scale
+    out *= scale
+    state["encoder.conv_out.bias"] *= scale
+    normalised = AutoencoderDC(**CONFIG, encoder_out_shortcut=False, decoder_in_shortcut=False, scaling_factor=1 / scale)
     normalised.load_state_dict(state)
     return normalised.eval()
 

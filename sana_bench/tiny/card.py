@@ -164,7 +164,7 @@ def _contact_sheet(build: Workspace, sample_set: SampleSet) -> bytes:
 
 
 def _describe_runs(runs: Sequence[Mapping]) -> str:
-    return ", then ".join(f"{run['steps']:,} steps at {run['learning_rate']:g}" + ("" if run["loss"] else " (curve not kept)") for run in runs)
+    return ", then ".join(f"{run['steps']:,} steps at {run['learning_rate']:g}" + (f" ({run['note']})" if "note" in run else "") for run in runs)
 
 
 def _render(facts: Mapping) -> str:

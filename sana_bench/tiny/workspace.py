@@ -82,7 +82,7 @@ class Workspace:
         write_bytes(self.work / f"{stage}_runs.json", json.dumps([*earlier, run]).encode())
 
     def runs(self, stage: str) -> list[dict]:
-        """All trainings that the weights of `stage` went through: `steps`, `learning_rate`, `loss` (None: not kept)."""
+        """All trainings that the weights of `stage` went through: `steps`, `learning_rate`, `loss` (None: not kept), and by hand a `note`."""
         own = self.work / f"{stage}_runs.json"
         if self.course.refine and not own.exists():
             return self._shipped_runs(stage)

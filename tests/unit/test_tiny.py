@@ -36,9 +36,24 @@ def test_normalised_latents_have_unit_deviation_and_decode_to_the_same(views):
     with torch.no_grad():
         latents = normalised.encode(pixels).latent
         torch.testing.assert_close(normalised.decode(latents).sample, model(pixels).sample, atol=1e-4, rtol=1e-4)
+    assert normalised.config.scaling_factor == 1
     torch.testing.assert_close(latents.std(dim=(0, 2, 3)), torch.ones(32), atol=1e-3, rtol=0)
     again = autoencoder.normalise_latents(normalised, views)  # as after a refinement: no shortcuts are left to be written in
     torch.testing.assert_close(again.state_dict(), normalised.state_dict(), atol=1e-3, rtol=1e-3)
+
+
+def test_half_precision_holds_an_autoencoder_of_large_latents(views):
+    """Trained further, latents may grow a millionfold: their scale must not stand in a weight that float16 makes infinite."""
+    model = autoencoder.build_autoencoder().eval()
+    with torch.no_grad():
+        model.encoder.conv_out.weight *= 1e6
+        model.encoder.conv_out.bias *= 1e6
+    normalised = autoencoder.normalise_latents(model, views)
+    assert all(value.half().isfinite().all() for value in normalised.state_dict().values())
+    pixels = torch.cat([autoencoder.to_tensor(view) for view in views])
+    with torch.no_grad():
+        latents = normalised.encode(pixels).latent * normalised.config.scaling_factor
+    torch.testing.assert_close(latents.std(dim=(0, 2, 3)), torch.ones(32), atol=1e-3, rtol=0)
 
 
 def test_psnr_has_its_closed_form(views):
