@@ -92,9 +92,10 @@ def run_prompts(arguments: Arguments) -> Reply:
          "sana-bench build-tiny --work my_build --out my_weights",
          "sana-bench build-tiny transformer assemble card --refine --steps 2000")
 def run_build_tiny(arguments: Arguments) -> Reply:
-    """train tiny-sana, the embedded base model, from scratch
+    """train tiny-sana, the embedded base model
 
-    From the training people of OpenPeople only: hours on two cores, seeded, and a killed build goes on from its work folder.
+    From scratch, or with --refine from the finished weights; from the training people of OpenPeople only. It takes hours on two
+    cores, is seeded, and a killed build goes on from its work folder.
     """
     from sana_bench.tiny.build import build_tiny
     from sana_bench.tiny.workspace import Course
