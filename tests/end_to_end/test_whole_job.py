@@ -65,20 +65,27 @@ def test_a_trained_variant_is_compared_and_a_second_run_redoes_nothing(accepted)
     assert (second["verdicts"], second["run_dir"]) == (document["verdicts"], document["run_dir"])
 
 
-def test_a_change_for_the_worse_is_exit_code_1_and_its_mirror_image_is_0(micro, tmp_path):
-    """A LoRA trained at an absurd rate moves every image far: one of the two directions must be a regression.
+def grey_base(base: Path, folder: Path) -> Path:
+    """The same Sana with an autoencoder that decodes everything to the same grey."""
+    from safetensors.torch import load_file, save_file
 
-    With little confidence, since both sides draw nothing but noise and six prompts tell little of it.
-    """
-    options = ("--set", 'score.metrics=["kid_efficientnet_lite0"]', "--set", "compare.confidence=0.6",
-               "--set", "train.learning_rate=0.3", "--set", "train.max_train_steps=20")
+    shutil.copytree(base, folder)
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    save_file({name: value * 0 if name.startswith("decoder.conv_out") else value for name, value in weights.items()}, path)
+    return folder
+
+
+def test_a_change_for_the_worse_is_exit_code_1_and_its_mirror_image_is_0(micro, tmp_path):
+    """Of noise and plain grey one is nearer to photographs, beyond doubt: one of the two directions must be a regression."""
+    bases = {"noise": micro["base"], "grey": grey_base(micro["base"], tmp_path / "grey_base")}
+    options = ("--set", 'score.metrics=["kid_efficientnet_lite0"]', "--set", "train.trainer=none", "--set", f"run.store={tmp_path / 'store'}")
     seen = {}
-    for name, (baseline, candidate) in {"there": ("none", "lora"), "back": ("lora", "none")}.items():
-        recipe = write_run(tmp_path / name, **micro)
-        shared = ("--config", recipe, "--set", f"run.store={tmp_path / 'store'}", *options)
-        first = run("train-and-eval", *shared, "--json", "--set", f"train.trainer={baseline}")
+    for baseline, candidate in (("noise", "grey"), ("grey", "noise")):
+        shared = ("train-and-eval", "--config", write_run(tmp_path / baseline, **micro), *options, "--json")
+        first = run(*shared, "--set", f"model.base={bases[baseline]}")
         assert run("accept", json.loads(first.stdout)["run_dir"], "--reason", "one side").returncode == 0
-        second = run("train-and-eval", *shared, "--json", "--set", f"train.trainer={candidate}")
+        second = run(*shared, "--set", f"model.base={bases[candidate]}")
         (verdict,) = json.loads(second.stdout)["verdicts"]
         seen[verdict["outcome"]] = (second.returncode, verdict["difference"])
     assert {outcome: code for outcome, (code, _) in seen.items()} == {"regressed": 1, "improved": 0}
