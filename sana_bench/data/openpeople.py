@@ -15,10 +15,8 @@ from PIL import Image
 
 from sana_bench.errors import DataError
 from sana_bench.images import write_png
+from sana_bench.split import HELD_OUT_PEOPLE
 from sana_bench.store import write_bytes
-
-REFERENCE_PEOPLE = ("P002", "P006", "P008")
-"""Held out by person: two women, one man, three hair styles, three tones. Everybody else is for training."""
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised", "disgusted", "scared", "confused",
             "smug", "flirty", "thoughtful", "pensive", "exhausted", "shocked", "playful", "determined")
@@ -45,7 +43,7 @@ HAIR = {
 }
 """The metadata's description of the hair, cut to one phrase; where it names no colour or length, what the portrait shows."""
 
-PEOPLE = {"training": tuple(name for name in HAIR if name not in REFERENCE_PEOPLE), "reference": REFERENCE_PEOPLE}
+PEOPLE = {"training": tuple(name for name in HAIR if name not in HELD_OUT_PEOPLE), "reference": HELD_OUT_PEOPLE}
 """Ids of the people of each side of the split."""
 
 CASUAL = {

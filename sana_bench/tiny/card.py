@@ -10,7 +10,7 @@ import numpy as np
 
 from sana_bench.config import RunConfig, load_config
 from sana_bench.data.manifest import load_manifest
-from sana_bench.data.openpeople import CASUAL, EMOTIONS, HAIR, REFERENCE_PEOPLE
+from sana_bench.data.openpeople import CASUAL, EMOTIONS, HAIR
 from sana_bench.errors import StoreError
 from sana_bench.extract import FeatureStore, Item
 from sana_bench.features import Features
@@ -19,6 +19,7 @@ from sana_bench.images import read_image
 from sana_bench.models import base_digest
 from sana_bench.prompts import Expects, Prompt, PromptSuite
 from sana_bench.records import SampleSet
+from sana_bench.split import HELD_OUT_PEOPLE
 from sana_bench.store import write_bytes
 from sana_bench.tiny.clip_card import measure_matches
 from sana_bench.tiny.workspace import Workspace, needed
@@ -32,9 +33,9 @@ WINDOW_PX, SMALL_PX = 512, 256
 
 def card_suite() -> PromptSuite:
     """40 portrait and 20 full-body prompts in the words of the training captions; people, hair and clothes are mixed anew."""
-    hair = [phrase for person, phrase in HAIR.items() if person not in REFERENCE_PEOPLE]
+    hair = [phrase for person, phrase in HAIR.items() if person not in HELD_OUT_PEOPLE]
     subjects = ["a person", *(f"a {noun} with {phrase}" for noun in ("woman", "man") for phrase in hair), "a woman", "a man"]
-    clothes = sorted({outfit for person, pair in CASUAL.items() if person not in REFERENCE_PEOPLE for outfit in (pair[1][0],)})
+    clothes = sorted({outfit for person, pair in CASUAL.items() if person not in HELD_OUT_PEOPLE for outfit in (pair[1][0],)})
     prompts = []
     for index in range(NUM_PORTRAITS):
         subject, emotion = subjects[index % len(subjects)], EMOTIONS[index % len(EMOTIONS)]
@@ -62,7 +63,7 @@ def write_card(build: Workspace) -> None:
     facts = {"base": base_digest(config.model), "psnr_db": measure_psnr(config, build), **count_findings(suite, sample_set, features),
              "prompts": _follow_prompts(suite, sample_set, features),
              "training": json.loads(needed(build.tiny_sana / "training.json", "assemble").read_text()),
-             "training_people": sorted(set(HAIR) - set(REFERENCE_PEOPLE)), "reference_people": list(REFERENCE_PEOPLE),
+             "training_people": sorted(set(HAIR) - set(HELD_OUT_PEOPLE)), "reference_people": list(HELD_OUT_PEOPLE),
              "sampling": sample_set.sampling}
     write_bytes(build.tiny_sana / "card.json", json.dumps(facts, indent=1).encode())
     write_bytes(build.tiny_sana / "curves.svg", _draw_curves(facts["training"]))

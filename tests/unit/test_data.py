@@ -14,6 +14,7 @@ from sana_bench.data import openpeople
 from sana_bench.data.manifest import check_apart, load_imagefolder
 from sana_bench.data.views import MARGIN, fit_view
 from sana_bench.errors import DataError
+from sana_bench.split import HELD_OUT_PEOPLE
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_caption_says_what_metadata_and_prompt_say(people):
 
 def test_nobody_is_in_both_splits_and_nobody_is_lost(people):
     names = {person.name for person in people}
-    assert set(openpeople.REFERENCE_PEOPLE) < names and len(names) == 10
+    assert set(HELD_OUT_PEOPLE) < names and len(names) == 10
     assert set(openpeople.HAIR) == set(openpeople.CASUAL) == names
 
 

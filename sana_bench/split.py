@@ -1,0 +1,16 @@
+"""What metrics may learn from, and what they are tested on: the one place that splits people and kinds of corruption.
+
+A metric that learned from a person or from a kind of corruption is never tested on it: the number would say how well it
+remembers, and generators break hands in ways that nobody has listed.
+"""
+
+from __future__ import annotations
+
+HELD_OUT_PEOPLE = ("P002", "P006", "P008")
+"""OpenPeople: two women, one man, three hair styles, three tones. The reference of the Fréchet distances, too."""
+
+LEARNED_KINDS = frozenset({
+    "hand_bent_finger", "hand_doubled", "hand_melted", "hand_patched", "hand_shortened_finger", "hand_swirled", "hand_swollen_finger",
+    "face_patched", "face_scaled_feature", "face_smeared", "face_swirled", "face_warped",
+})
+"""Kinds that classifiers are trained on. Every other registered kind is held out."""
