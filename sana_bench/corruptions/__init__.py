@@ -6,12 +6,14 @@ real and rendered hands, faces and bodies are damaged in the same way.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from sana_bench.corruptions.geometry import on_window
 from sana_bench.registry import Registry
 
 Part = Literal["hand", "face", "body", "picture"]
@@ -43,6 +45,18 @@ def register_corruption(name: str, *, part: Part, doses: tuple[float, ...], unit
         CORRUPTIONS.register(name, Corruption(name=name, part=part, doses=doses, unit=unit, damage=damage,
                                               explanation=(damage.__doc__ or "").strip().splitlines()[0]))
         return damage
+    return register
+
+
+def register_on_window(name: str, *, part: Part, margin: float, doses: tuple[float, ...], unit: str) -> Callable[[Damage], Damage]:
+    """The same for a function that is given only the window around the part, `margin` sizes of its points wider, and the points in it."""
+    def register(edit: Damage) -> Damage:
+        @functools.wraps(edit)
+        def damage(pixels_HW3, points_N2, dose, draw):
+            return on_window(pixels_HW3, points_N2, margin, lambda window, points: edit(window, points, dose, draw))
+
+        register_corruption(name, part=part, doses=doses, unit=unit)(damage)
+        return edit
     return register
 
 

@@ -5,12 +5,12 @@ Which of them a metric may learn from, and which it is tested on, stands in `spl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from sana_bench.corruptions import Damage, register_corruption
-from sana_bench.corruptions.geometry import blended, falloff, filled, grid_of, moved, on_window, rotation, smooth_noise, swirled, wiped
+from sana_bench.corruptions import register_on_window
+from sana_bench.corruptions.geometry import blended, falloff, filled, grid_of, moved, rotation, smooth_noise, swirled, wiped
 
 MARGIN = 0.25
 FEATURES = {"left_eye": (33, 133, 159, 145), "right_eye": (263, 362, 386, 374), "mouth": (61, 291, 0, 17), "nose": (129, 358, 168, 2)}
@@ -50,22 +50,14 @@ def inner_face(grid: np.ndarray, points_N2: np.ndarray) -> np.ndarray:
     return falloff(np.linalg.norm(grid - middle, axis=-1), 0.38 * size, 0.6 * size)
 
 
-def _register(name: str, doses: tuple[float, ...], unit: str) -> Callable[[Callable], Damage]:
-    """For `edit(window, points, dose, draw)` on the window around the face."""
-    def register(edit: Callable) -> Damage:
-        def damage(pixels_HW3, points_N2, dose, draw):
-            return on_window(pixels_HW3, points_N2, MARGIN, lambda window, points: edit(window, points, dose, draw))
-
-        damage.__doc__ = edit.__doc__
-        return register_corruption(name, part="face", doses=doses, unit=unit)(damage)
-    return register
+_register = partial(register_on_window, part="face", margin=MARGIN)
 
 
 def _choose(draw: np.random.Generator, *names: str) -> str:
     return str(draw.choice(names or tuple(FEATURES)))
 
 
-@_register("face_melted", (0.03, 0.06, 0.1, 0.15), "largest sag, share of the face's size")
+@_register("face_melted", doses=(0.03, 0.06, 0.1, 0.15), unit="largest sag, share of the face's size")
 def melt(window, points, dose, draw):
     """The features run down the face as wax, each column of it by another length."""
     size, grid, (across, down) = face_size(points), grid_of(window), axes(points)
@@ -75,7 +67,7 @@ def melt(window, points, dose, draw):
     return moved(window, grid - sag[..., None] * down)
 
 
-@_register("face_asymmetric", (0.04, 0.08, 0.13, 0.2), "shift of one half against the other, share of the face's size")
+@_register("face_asymmetric", doses=(0.04, 0.08, 0.13, 0.2), unit="shift of one half against the other, share of the face's size")
 def shift_half(window, points, dose, draw):
     """One half of the face is higher than the other."""
     size, grid, (across, down) = face_size(points), grid_of(window), axes(points)
@@ -85,7 +77,7 @@ def shift_half(window, points, dose, draw):
     return moved(window, grid - shift[..., None] * down)
 
 
-@_register("face_doubled_feature", (0.4, 0.6, 0.8, 1.0), "opacity of the second one")
+@_register("face_doubled_feature", doses=(0.4, 0.6, 0.8, 1.0), unit="opacity of the second one")
 def double_feature(window, points, dose, draw):
     """A second eye or mouth lies beside the first."""
     size, grid, (across, down) = face_size(points), grid_of(window), axes(points)
@@ -94,7 +86,7 @@ def double_feature(window, points, dose, draw):
     return blended(window, moved(window, grid - offset), feature.mask(grid - offset, 0.9) * dose)
 
 
-@_register("face_misplaced_feature", (0.05, 0.1, 0.15, 0.2), "shift, share of the face's size")
+@_register("face_misplaced_feature", doses=(0.05, 0.1, 0.15, 0.2), unit="shift, share of the face's size")
 def misplace_feature(window, points, dose, draw):
     """An eye or the mouth is in the wrong place."""
     size, grid = face_size(points), grid_of(window)
@@ -104,7 +96,7 @@ def misplace_feature(window, points, dose, draw):
     return blended(bare, moved(window, grid - offset), feature.mask(grid - offset))
 
 
-@_register("face_blurred_features", (0.01, 0.02, 0.035, 0.05), "deviation of the blur, share of the face's size")
+@_register("face_blurred_features", doses=(0.01, 0.02, 0.035, 0.05), unit="deviation of the blur, share of the face's size")
 def blur_features(window, points, dose, draw):
     """Eyes, nose and mouth are out of focus while the rest of the picture is sharp."""
     import cv2
@@ -113,7 +105,7 @@ def blur_features(window, points, dose, draw):
     return blended(window, soft, inner_face(grid_of(window), points))
 
 
-@_register("face_warped", (0.02, 0.04, 0.07, 0.1), "largest shift, share of the face's size")
+@_register("face_warped", doses=(0.02, 0.04, 0.07, 0.1), unit="largest shift, share of the face's size")
 def warp(window, points, dose, draw):
     """Features bent by a smooth random shift of pixels."""
     size, grid = face_size(points), grid_of(window)
@@ -121,14 +113,14 @@ def warp(window, points, dose, draw):
     return moved(window, grid + shift * dose * size)
 
 
-@_register("face_swirled", (20, 40, 70, 110), "degrees that the middle of the swirl is turned")
+@_register("face_swirled", doses=(20, 40, 70, 110), unit="degrees that the middle of the swirl is turned")
 def swirl(window, points, dose, draw):
     """Part of the face is turned about a point."""
     angle = np.radians(dose) * draw.choice((-1, 1))
     return swirled(window, Feature(points, _choose(draw)).centre, angle, 0.3 * face_size(points))
 
 
-@_register("face_scaled_feature", (0.25, 0.5, 0.8, 1.2), "share of its size added, or taken away at the same factor")
+@_register("face_scaled_feature", doses=(0.25, 0.5, 0.8, 1.2), unit="share of its size added, or taken away at the same factor")
 def scale_feature(window, points, dose, draw):
     """An eye, the mouth or the nose is far too large or too small."""
     grid, feature = grid_of(window), Feature(points, _choose(draw))
@@ -141,7 +133,7 @@ def scale_feature(window, points, dose, draw):
     return moved(window, feature.centre + away * share[..., None])
 
 
-@_register("face_smeared", (0.03, 0.06, 0.1, 0.16), "length of the smear, share of the face's size")
+@_register("face_smeared", doses=(0.03, 0.06, 0.1, 0.16), unit="length of the smear, share of the face's size")
 def smear(window, points, dose, draw):
     """One side of the face is wiped as wet paint."""
     size, grid = face_size(points), grid_of(window)
@@ -150,7 +142,7 @@ def smear(window, points, dose, draw):
     return blended(window, paint, falloff(np.linalg.norm(grid - centre, axis=-1), 0.18 * size, 0.35 * size))
 
 
-@_register("face_patched", (0.15, 0.22, 0.3, 0.4), "size of the patch, share of the face's size")
+@_register("face_patched", doses=(0.15, 0.22, 0.3, 0.4), unit="size of the patch, share of the face's size")
 def patch(window, points, dose, draw):
     """A round piece of the face lies on another part of it, turned."""
     size, grid = face_size(points), grid_of(window)

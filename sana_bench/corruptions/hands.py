@@ -5,13 +5,13 @@ Which of them a metric may learn from, and which it is tested on, stands in `spl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from sana_bench.corruptions import Damage, register_corruption
+from sana_bench.corruptions import register_on_window
 from sana_bench.corruptions.geometry import (
-    blended, distance_to_line, falloff, filled, grid_of, moved, on_window, rotation, smooth_noise, swirled, wiped)
+    blended, distance_to_line, falloff, filled, grid_of, moved, rotation, smooth_noise, swirled, wiped)
 
 MARGIN = 0.5
 FINGERS = {"thumb": (1, 2, 3, 4), "index": (5, 6, 7, 8), "middle": (9, 10, 11, 12), "ring": (13, 14, 15, 16), "little": (17, 18, 19, 20)}
@@ -64,18 +64,10 @@ def _last_part(line_M2: np.ndarray, share: float) -> np.ndarray:
     return np.concatenate([first[None], line_M2[places > start]])
 
 
-def _register(name: str, doses: tuple[float, ...], unit: str) -> Callable[[Callable], Damage]:
-    """For `edit(window, points, dose, draw)` on the window around the hand."""
-    def register(edit: Callable) -> Damage:
-        def damage(pixels_HW3, points_N2, dose, draw):
-            return on_window(pixels_HW3, points_N2, MARGIN, lambda window, points: edit(window, points, dose, draw))
-
-        damage.__doc__ = edit.__doc__
-        return register_corruption(name, part="hand", doses=doses, unit=unit)(damage)
-    return register
+_register = partial(register_on_window, part="hand", margin=MARGIN)
 
 
-@_register("hand_warped", (0.03, 0.06, 0.1, 0.15), "largest shift, share of the hand's size")
+@_register("hand_warped", doses=(0.03, 0.06, 0.1, 0.15), unit="largest shift, share of the hand's size")
 def warp(window, points, dose, draw):
     """Fingers bent and swollen by a smooth random shift of pixels."""
     size = float(np.ptp(points, axis=0).max())
@@ -84,19 +76,19 @@ def warp(window, points, dose, draw):
     return moved(window, grid + smooth_noise(window.shape[:2], 0.07 * size, draw) * near[..., None] * dose * size)
 
 
-@_register("hand_overlong_finger", (0.2, 0.4, 0.7, 1.0), "share of the finger's length added")
+@_register("hand_overlong_finger", doses=(0.2, 0.4, 0.7, 1.0), unit="share of the finger's length added")
 def stretch_finger(window, points, dose, draw):
     """One finger is far too long."""
     return _scale_finger(window, points, choose_finger(points, draw), along=1 + dose)
 
 
-@_register("hand_shortened_finger", (0.2, 0.35, 0.5, 0.65), "share of the finger's length lost")
+@_register("hand_shortened_finger", doses=(0.2, 0.35, 0.5, 0.65), unit="share of the finger's length lost")
 def shorten_finger(window, points, dose, draw):
     """One finger is far too short."""
     return _scale_finger(window, points, choose_finger(points, draw), along=1 - dose)
 
 
-@_register("hand_swollen_finger", (0.3, 0.6, 1.0, 1.5), "share of the finger's width added")
+@_register("hand_swollen_finger", doses=(0.3, 0.6, 1.0, 1.5), unit="share of the finger's width added")
 def swell_finger(window, points, dose, draw):
     """One finger is far too thick."""
     return _scale_finger(window, points, choose_finger(points, draw), across=1 + dose)
@@ -119,7 +111,7 @@ def _scale_finger(window, points, finger: str, *, along: float = 1.0, across: fl
     return moved(window, grid + ((source_u - u) * near_u)[..., None] * axis + ((source_v - v) * near_v)[..., None] * normal)
 
 
-@_register("hand_missing_finger", (0.3, 0.5, 0.75, 1.0), "share of the finger that is gone, from its tip")
+@_register("hand_missing_finger", doses=(0.3, 0.5, 0.75, 1.0), unit="share of the finger that is gone, from its tip")
 def remove_finger(window, points, dose, draw):
     """One finger is missing; what is around it goes on in its place."""
     palm, finger, grid = palm_length(points), choose_finger(points, draw), grid_of(window)
@@ -129,7 +121,7 @@ def remove_finger(window, points, dose, draw):
     return filled(window, (own < 0.75 * FINGER_WIDTH * palm) & (own < others))
 
 
-@_register("hand_fused_fingers", (0.4, 0.6, 0.8, 1.0), "share of the fingers' length that is grown together")
+@_register("hand_fused_fingers", doses=(0.4, 0.6, 0.8, 1.0), unit="share of the fingers' length that is grown together")
 def fuse_fingers(window, points, dose, draw):
     """Two neighbouring fingers, of those with the widest gap between them, are grown together with skin."""
     import cv2
@@ -157,7 +149,7 @@ def _skin_over(window, lines: list[np.ndarray], region: np.ndarray, width: float
     return blended(window, colours + grain * skin.mean(), cv2.GaussianBlur(region.astype(np.float32), (0, 0), 0.08 * width))
 
 
-@_register("hand_added_finger", (0.5, 0.7, 0.85, 1.0), "length of the added finger, share of its pattern")
+@_register("hand_added_finger", doses=(0.5, 0.7, 0.85, 1.0), unit="length of the added finger, share of its pattern")
 def add_finger(window, points, dose, draw):
     """A sixth finger, copied from one that is seen well and set in beside it."""
     palm, finger = palm_length(points), choose_finger(points, draw)
@@ -184,7 +176,7 @@ def _set_in(window, line, place, turn: float, scale: float, palm: float):
     return blended(window, moved(window, source), finger_mask(source, line, palm) * inside)
 
 
-@_register("hand_bent_finger", (20, 35, 55, 80), "degrees that the finger is bent sideways")
+@_register("hand_bent_finger", doses=(20, 35, 55, 80), unit="degrees that the finger is bent sideways")
 def bend_finger(window, points, dose, draw):
     """One finger is bent sideways in its middle joint, as no finger bends."""
     palm, finger = palm_length(points), choose_finger(points, draw)
@@ -198,14 +190,14 @@ def bend_finger(window, points, dose, draw):
     return blended(bent, window, kept)
 
 
-@_register("hand_swirled", (40, 80, 130, 200), "degrees that the middle of the swirl is turned")
+@_register("hand_swirled", doses=(40, 80, 130, 200), unit="degrees that the middle of the swirl is turned")
 def swirl(window, points, dose, draw):
     """Part of the hand is turned about a point, as water in a drain."""
     centre = points[int(draw.integers(21))] * 0.5 + points[9] * 0.5
     return swirled(window, centre, np.radians(dose) * draw.choice((-1, 1)), 0.4 * float(np.ptp(points, axis=0).max()))
 
 
-@_register("hand_patched", (0.2, 0.3, 0.45, 0.6), "size of the patch, share of the hand's size")
+@_register("hand_patched", doses=(0.2, 0.3, 0.45, 0.6), unit="size of the patch, share of the hand's size")
 def patch(window, points, dose, draw):
     """A round piece of the hand lies on another part of it, turned."""
     size, grid = float(np.ptp(points, axis=0).max()), grid_of(window)
@@ -214,7 +206,7 @@ def patch(window, points, dose, draw):
     return blended(window, moved(window, (grid - place) @ rotation(draw.uniform(-np.pi, np.pi)).T + origin), mask)
 
 
-@_register("hand_doubled", (0.3, 0.5, 0.75, 1.0), "opacity of the second hand")
+@_register("hand_doubled", doses=(0.3, 0.5, 0.75, 1.0), unit="opacity of the second hand")
 def double(window, points, dose, draw):
     """A second copy of the hand grows out of the same wrist, turned."""
     palm, grid = palm_length(points), grid_of(window)
@@ -225,7 +217,7 @@ def double(window, points, dose, draw):
     return blended(window, moved(window, source), mask * dose)
 
 
-@_register("hand_melted", (0.05, 0.1, 0.2, 0.3), "length of the smear, share of the hand's size")
+@_register("hand_melted", doses=(0.05, 0.1, 0.2, 0.3), unit="length of the smear, share of the hand's size")
 def melt(window, points, dose, draw):
     """The fingers run into each other as if wet paint had been wiped."""
     size, grid = float(np.ptp(points, axis=0).max()), grid_of(window)

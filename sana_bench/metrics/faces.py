@@ -11,8 +11,6 @@ Legend: F faces, R = 23 distances, xyz in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from sana_bench.features import Features
