@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from sana_bench.corruptions import register_on_window
-from sana_bench.corruptions.geometry import blended, falloff, filled, grid_of, moved, rotation, smooth_noise, swirled, wiped
+from sana_bench.corruptions.geometry import blended, falloff, filled, grid_of, moved, patched, rotation, smooth_noise, swirled, wiped
 
 MARGIN = 0.25
 FEATURES = {"left_eye": (33, 133, 159, 145), "right_eye": (263, 362, 386, 374), "mouth": (61, 291, 0, 17), "nose": (129, 358, 168, 2)}
@@ -145,7 +145,4 @@ def smear(window, points, dose, draw):
 @_register("face_patched", doses=(0.15, 0.22, 0.3, 0.4), unit="size of the patch, share of the face's size")
 def patch(window, points, dose, draw):
     """A round piece of the face lies on another part of it, turned."""
-    size, grid = face_size(points), grid_of(window)
-    origin, place = (points[index] for index in draw.choice(len(points), 2, replace=False))
-    mask = falloff(np.linalg.norm(grid - place, axis=-1), 0.3 * dose * size, 0.5 * dose * size)
-    return blended(window, moved(window, (grid - place) @ rotation(-draw.uniform(-np.pi, np.pi)).T + origin), mask)
+    return patched(window, points, dose * face_size(points), draw)

@@ -103,3 +103,10 @@ def swirled(window: np.ndarray, centre: np.ndarray, angle: float, reach: float) 
     turned = np.stack([away[..., 0] * np.cos(angles) - away[..., 1] * np.sin(angles),
                        away[..., 0] * np.sin(angles) + away[..., 1] * np.cos(angles)], axis=-1)
     return moved(window, centre + turned)
+
+
+def patched(window: np.ndarray, points_N2: np.ndarray, size_px: float, draw: np.random.Generator) -> np.ndarray:
+    """The window in which a round piece around one of the points lies, turned, on another one."""
+    grid, (origin, place) = grid_of(window), (points_N2[index] for index in draw.choice(len(points_N2), 2, replace=False))
+    mask = falloff(np.linalg.norm(grid - place, axis=-1), 0.3 * size_px, 0.5 * size_px)
+    return blended(window, moved(window, (grid - place) @ rotation(draw.uniform(-np.pi, np.pi)).T + origin), mask)

@@ -11,11 +11,10 @@ import numpy as np
 
 from sana_bench.corruptions import register_on_window
 from sana_bench.corruptions.geometry import (
-    blended, distance_to_line, falloff, filled, grid_of, moved, rotation, smooth_noise, swirled, wiped)
+    blended, distance_to_line, falloff, filled, grid_of, moved, patched, rotation, smooth_noise, swirled, wiped)
 
 MARGIN = 0.5
 FINGERS = {"thumb": (1, 2, 3, 4), "index": (5, 6, 7, 8), "middle": (9, 10, 11, 12), "ring": (13, 14, 15, 16), "little": (17, 18, 19, 20)}
-NAMES = tuple(FINGERS)
 FINGER_WIDTH = 0.2
 """Width of a finger in palm lengths (wrist to knuckle of the middle finger)."""
 NAIL = 0.08
@@ -126,7 +125,7 @@ def fuse_fingers(window, points, dose, draw):
     """Two neighbouring fingers, of those with the widest gap between them, are grown together with skin."""
     import cv2
 
-    lines = [finger_line(points, finger) for finger in NAMES]
+    lines = [finger_line(points, finger) for finger in FINGERS]
     gaps = [np.linalg.norm(first - second, axis=1).mean() for first, second in zip(lines[:-1], lines[1:], strict=True)]
     first = int(draw.choice(np.argsort(gaps)[-2:]))
     parts = [_last_part(line[::-1], dose)[::-1] for line in lines[first:first + 2]]
@@ -200,10 +199,7 @@ def swirl(window, points, dose, draw):
 @_register("hand_patched", doses=(0.2, 0.3, 0.45, 0.6), unit="size of the patch, share of the hand's size")
 def patch(window, points, dose, draw):
     """A round piece of the hand lies on another part of it, turned."""
-    size, grid = float(np.ptp(points, axis=0).max()), grid_of(window)
-    origin, place = (points[index] for index in draw.choice(21, 2, replace=False))
-    mask = falloff(np.linalg.norm(grid - place, axis=-1), 0.3 * dose * size, 0.5 * dose * size)
-    return blended(window, moved(window, (grid - place) @ rotation(draw.uniform(-np.pi, np.pi)).T + origin), mask)
+    return patched(window, points, dose * float(np.ptp(points, axis=0).max()), draw)
 
 
 @_register("hand_doubled", doses=(0.3, 0.5, 0.75, 1.0), unit="opacity of the second hand")

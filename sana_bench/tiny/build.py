@@ -40,8 +40,10 @@ def build_tiny(work_folder: Path, out_folder: Path | None = None, stages: tuple[
     unknown = [name for name in stages if name not in STAGES]
     if unknown:
         raise ConfigError(f'unknown stage "{unknown[0]}".{near_names(unknown[0], list(STAGES))} Stages: {", ".join(STAGES)}')
-    if (course.steps or course.learning_rate) and sum(name in TRAININGS for name in stages) != 1:
+    if (course.steps, course.learning_rate) != (None, None) and sum(name in TRAININGS for name in stages) != 1:
         raise ConfigError(f'--steps and --learning-rate are of one training: name {" or ".join(TRAININGS)} among the stages')
+    if any(value is not None and value <= 0 for value in (course.steps, course.learning_rate)):
+        raise ConfigError(f"--steps ({course.steps}) and --learning-rate ({course.learning_rate}) must be above 0")
     build = Workspace(work_folder, out_folder or SHIPPED_WEIGHTS, course)
     with locked(work_folder / "build.lock", f"a build in {work_folder}"):  # two would overwrite each other's training states
         for name in stages or STAGES:

@@ -167,6 +167,12 @@ def test_steps_are_of_one_training(stages, tmp_path):
         build.build_tiny(tmp_path, tmp_path, stages, Course(steps=10))
 
 
+@pytest.mark.parametrize("course", [Course(steps=0), Course(steps=-5), Course(learning_rate=0.0)])
+def test_a_training_of_nothing_is_refused(course, tmp_path):
+    with pytest.raises(ConfigError, match="must be above 0"):
+        build.build_tiny(tmp_path, tmp_path, ("transformer",), course)
+
+
 def test_refining_needs_finished_weights(tmp_path):
     with pytest.raises(ConfigError, match="run the stage assemble first"):
         build._load_modules(Workspace(tmp_path / "work", tmp_path / "out", Course(refine=True)))
