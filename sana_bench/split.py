@@ -9,8 +9,12 @@ from __future__ import annotations
 HELD_OUT_PEOPLE = ("P002", "P006", "P008")
 """OpenPeople: two women, one man, three hair styles, three tones. The reference of the Fréchet distances, too."""
 
+CALIBRATION_PEOPLE = ("P004", "P007")
+"""A woman and a man of the training people. Twins of the networks that never saw them say how their evidence is to be weighed."""
+
 LEARNED_KINDS = frozenset({
-    "hand_bent_finger", "hand_doubled", "hand_melted", "hand_patched", "hand_shortened_finger", "hand_swirled", "hand_swollen_finger",
+    "hand_bent_finger", "hand_bitten", "hand_doubled", "hand_long_palm", "hand_melted", "hand_patched", "hand_shortened_finger",
+    "hand_squeezed", "hand_stained", "hand_swirled", "hand_swollen_finger",
     "face_patched", "face_scaled_feature", "face_smeared", "face_swirled", "face_warped",
 })
 """Kinds that classifiers are trained on. Every other registered kind is held out."""

@@ -39,6 +39,14 @@ def _build_tiny_arguments(parser: Parser) -> None:
     parser.add_argument("--learning-rate", metavar="LR", type=float, help="its learning rate after the warm-up")
 
 
+def _build_evidence_arguments(parser: Parser) -> None:
+    parser.add_argument("parts", metavar="hand|face", nargs="*", help="only this part (default: both)")
+    parser.add_argument("--work", metavar="FOLDER", type=Path, default=cache_folder() / "evidence-build",
+                        help="where the trainings keep their state (default: evidence-build in the cache folder)")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the weights go (default: into the package)")
+    parser.add_argument("--steps", metavar="N", type=int, help="length of each training, instead of the usual one")
+
+
 @command("accept", KEEP, _accept_arguments, 'sana-bench accept reports/RUN --reason "first run on the new base"')
 def run_accept(arguments: Arguments) -> Reply:
     """make a run the baseline of its recipe
@@ -103,3 +111,16 @@ def run_build_tiny(arguments: Arguments) -> Reply:
     course = Course(refine=arguments.refine, steps=arguments.steps, learning_rate=arguments.learning_rate)
     build_tiny(arguments.work, arguments.out, tuple(arguments.stages), course)
     return Reply({"work": str(arguments.work.resolve())}, [f"built in {arguments.work}"])
+
+
+@command("build-evidence", KEEP, _build_evidence_arguments, "sana-bench build-evidence", "sana-bench build-evidence hand --out my_weights")
+def run_build_evidence(arguments: Arguments) -> Reply:
+    """train and calibrate what looks for damaged hands and faces
+
+    From the training people of OpenPeople and the kinds of damage that it may learn. It takes about an hour on two cores, is seeded,
+    and a killed build goes on from its work folder.
+    """
+    from sana_bench.evidence.build import build_evidence
+
+    build_evidence(arguments.work, arguments.out, tuple(arguments.parts), arguments.steps)
+    return Reply({"work": str(arguments.work.resolve())}, [f"built in {arguments.work}", "next: sana-bench selftest"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sana_bench.corruptions import register_corruption
-from sana_bench.corruptions.geometry import blended, distance_to_line, falloff, filled, grid_of, moved, on_window, rotation
+from sana_bench.corruptions.geometry import blended, distance_to_line, erased, falloff, filled, grid_of, moved, on_window, rotation
 
 MARGIN = 0.1
 ARMS, LEGS = ((11, 13, 15), (12, 14, 16)), ((23, 25, 27), (24, 26, 28))
@@ -113,6 +113,19 @@ def enlarge_head(pixels_HW3, points_N2, dose, draw):
         centre = points[NOSE] + 0.15 * (points[NOSE] - chin)
         source = (grid - chin) / (1 + dose) + chin
         return blended(window, moved(window, source), falloff(np.linalg.norm(source - centre, axis=-1), 0.8 * radius, 1.1 * radius))
+
+    return on_window(pixels_HW3, points_N2, 0.3, edit)
+
+
+@register_corruption("body_erased", part="body", doses=(0.4, 0.6, 0.8, 1.0), unit="opacity of what is put in the body's place")
+def erase(pixels_HW3, points_N2, dose, draw):
+    """The person is gone; what surrounds them goes on in their place."""
+    def edit(window, points):
+        grid, trunk = grid_of(window), trunk_length(points)
+        spine = np.stack([points[list(HIPS)].mean(axis=0), points[list(SHOULDERS)].mean(axis=0), points[NOSE]])
+        away = np.min([distance_to_line(grid, limb_line(points, limb)) for limb in (*ARMS, *LEGS)], axis=0)
+        away = np.minimum(away, distance_to_line(grid, spine) - 0.25 * trunk)
+        return erased(window, falloff(away, 0.25 * trunk, 0.35 * trunk), dose)
 
     return on_window(pixels_HW3, points_N2, 0.3, edit)
 

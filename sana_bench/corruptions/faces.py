@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from sana_bench.corruptions import register_on_window
-from sana_bench.corruptions.geometry import blended, falloff, filled, grid_of, moved, patched, rotation, smooth_noise, swirled, wiped
+from sana_bench.corruptions.geometry import blended, erased, falloff, filled, grid_of, moved, patched, rotation, smooth_noise, swirled, wiped
 
 MARGIN = 0.25
 FEATURES = {"left_eye": (33, 133, 159, 145), "right_eye": (263, 362, 386, 374), "mouth": (61, 291, 0, 17), "nose": (129, 358, 168, 2)}
@@ -146,3 +146,10 @@ def smear(window, points, dose, draw):
 def patch(window, points, dose, draw):
     """A round piece of the face lies on another part of it, turned."""
     return patched(window, points, dose * face_size(points), draw)
+
+
+@_register("face_erased", doses=(0.4, 0.6, 0.8, 1.0), unit="opacity of what is put in the face's place")
+def erase(window, points, dose, draw):
+    """The face is gone; what surrounds it goes on in its place."""
+    middle, size = points.mean(axis=0), face_size(points)
+    return erased(window, falloff(np.linalg.norm(grid_of(window) - middle, axis=-1), 0.55 * size, 0.7 * size), dose)

@@ -81,6 +81,18 @@ def filled(window: np.ndarray, hole: np.ndarray, radius_px: float = 3.0) -> np.n
     return cv2.inpaint(np.ascontiguousarray(window), hole.astype(np.uint8), radius_px, cv2.INPAINT_TELEA)
 
 
+def erased(window: np.ndarray, mask: np.ndarray, dose: float) -> np.ndarray:
+    """The window in which what surrounds the mask lies over it, with the opacity `dose`; made up small, since nothing fine is left of it."""
+    import cv2
+
+    height, width = window.shape[:2]
+    share = min(1.0, 200 / max(height, width))
+    size = max(2, round(width * share)), max(2, round(height * share))
+    hole = cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 0.05
+    empty = cv2.resize(filled(cv2.resize(window, size, interpolation=cv2.INTER_AREA), hole), (width, height), interpolation=cv2.INTER_CUBIC)
+    return blended(window, empty, mask * dose)
+
+
 def wiped(window: np.ndarray, length_px: int, angle: float) -> np.ndarray:
     """The window smeared along a direction, as if wet paint had been wiped."""
     import cv2
@@ -89,6 +101,14 @@ def wiped(window: np.ndarray, length_px: int, angle: float) -> np.ndarray:
     kernel = np.zeros((length_px + 2, length_px + 2), np.float32)
     kernel[np.round(middle + offsets * np.sin(angle)).astype(int), np.round(middle + offsets * np.cos(angle)).astype(int)] = 1
     return cv2.filter2D(window, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+
+
+def blob(grid: np.ndarray, place: np.ndarray, radius: float, draw: np.random.Generator) -> np.ndarray:
+    """A mask with a random, wavy, longish outline: 1 inside, with an edge of a tenth of the radius."""
+    away = (grid - place) @ rotation(draw.uniform(0, np.pi)) * np.sqrt([(stretch := draw.uniform(1, 2.5)), 1 / stretch])
+    angle = np.arctan2(away[..., 1], away[..., 0])
+    waves = sum(0.3 / count * np.sin(count * angle + draw.uniform(0, 2 * np.pi)) for count in (1, 2, 3, 5))
+    return falloff(np.linalg.norm(away, axis=-1) / radius - waves, 0.9, 1.0)
 
 
 def rotation(angle: float) -> np.ndarray:

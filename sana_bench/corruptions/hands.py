@@ -11,7 +11,7 @@ import numpy as np
 
 from sana_bench.corruptions import register_on_window
 from sana_bench.corruptions.geometry import (
-    blended, distance_to_line, falloff, filled, grid_of, moved, patched, rotation, smooth_noise, swirled, wiped)
+    blended, blob, distance_to_line, erased, falloff, filled, grid_of, moved, patched, rotation, smooth_noise, swirled, wiped)
 
 MARGIN = 0.5
 FINGERS = {"thumb": (1, 2, 3, 4), "index": (5, 6, 7, 8), "middle": (9, 10, 11, 12), "ring": (13, 14, 15, 16), "little": (17, 18, 19, 20)}
@@ -220,3 +220,59 @@ def melt(window, points, dose, draw):
     paint = wiped(window, max(3, round(dose * size)), draw.uniform(0, np.pi))
     centre = points[[8, 12, 16, 20]].mean(axis=0)
     return blended(window, paint, falloff(np.linalg.norm(grid - centre, axis=-1), 0.3 * size, 0.55 * size))
+
+
+@_register("hand_bitten", doses=(0.25, 0.35, 0.5, 0.65), unit="size of the bite, share of the hand's size")
+def bite(window, points, dose, draw):
+    """Part of the hand is gone as if bitten off: what lies beside it goes on there."""
+    size, grid = float(np.ptp(points, axis=0).max()), grid_of(window)
+    place = points[int(draw.choice((2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 20)))]
+    ring = [place + rotation(angle) @ np.array([(0.25 + 0.5 * dose) * size, 0]) for angle in np.linspace(0, 2 * np.pi, 16, endpoint=False)]
+    inside = [spot for spot in ring if (spot >= 0).all() and (spot < np.array(window.shape[1::-1])).all()] or [place]
+    origin = max(inside, key=lambda spot: np.linalg.norm(points - spot, axis=1).min())  # furthest from the hand itself
+    return blended(window, moved(window, grid - place + origin), blob(grid, place, 0.5 * dose * size, draw))
+
+
+@_register("hand_stained", doses=(0.2, 0.3, 0.45, 0.6), unit="size of the stain, share of the hand's size")
+def stain(window, points, dose, draw):
+    """A blob of plain skin hides what is below it, lines and edges."""
+    size, grid = float(np.ptp(points, axis=0).max()), grid_of(window)
+    bones = np.concatenate([points[list(FINGERS[finger])] for finger in FINGERS])
+    place = bones[int(draw.integers(len(bones)))] + draw.normal(0, 0.03 * size, 2)
+    region = blob(grid, place, 0.45 * dose * size, draw) > 0.5
+    return _skin_over(window, [finger_line(points, finger) for finger in FINGERS], region.astype(np.uint8), FINGER_WIDTH * palm_length(points))
+
+
+@_register("hand_long_palm", doses=(0.15, 0.3, 0.5, 0.75), unit="share of the palm's length added, or taken away at the same factor")
+def stretch_palm(window, points, dose, draw):
+    """The palm is far too long or too short for its fingers."""
+    factor, grid = (1 + dose) ** draw.choice((-1, 1)), grid_of(window)
+    knuckles = points[[5, 9, 13, 17]].mean(axis=0)
+    length = max(float(np.linalg.norm(knuckles - points[0])), 1.0)
+    axis = (knuckles - points[0]) / length
+    u, v = (grid - points[0]) @ axis, (grid - points[0]) @ np.array([-axis[1], axis[0]])
+    near = falloff(np.abs(v), 0.9 * length, 1.6 * length)
+    source = np.where(u > 0, np.interp(u, [0, factor * length, factor * length + 4 * length], [0, length, 5 * length]), u)
+    return moved(window, grid + ((source - u) * near)[..., None] * axis)
+
+
+@_register("hand_squeezed", doses=(0.2, 0.35, 0.55, 0.8), unit="share of the width added, or taken away at the same factor")
+def squeeze(window, points, dose, draw):
+    """The whole hand is far too broad or too narrow."""
+    factor, grid, middle = (1 + dose) ** draw.choice((-1, 1)), grid_of(window), points.mean(axis=0)
+    size = float(np.ptp(points, axis=0).max())
+    axis = (points[9] - points[0]) / max(float(np.linalg.norm(points[9] - points[0])), 1e-6)
+    normal = np.array([-axis[1], axis[0]])
+    u, v = (grid - middle) @ axis, (grid - middle) @ normal
+    source = np.sign(v) * np.interp(np.abs(v), [0, factor * 0.35 * size, 1.0 * size], [0, 0.35 * size, 1.0 * size])
+    near = falloff(np.abs(u), 0.5 * size, 0.8 * size)
+    return moved(window, grid + ((source - v) * near)[..., None] * normal)
+
+
+@_register("hand_erased", doses=(0.4, 0.6, 0.8, 1.0), unit="opacity of what is put in the hand's place")
+def erase(window, points, dose, draw):
+    """The hand is gone; what surrounds it goes on in its place."""
+    grid = grid_of(window)
+    lines = [np.concatenate([points[:1], finger_line(points, finger)]) for finger in FINGERS]
+    away = np.min([distance_to_line(grid, line) for line in lines], axis=0)
+    return erased(window, falloff(away, 0.25 * palm_length(points), 0.4 * palm_length(points)), dose)

@@ -8,12 +8,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
+from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sana_bench.assets import asset_digest, asset_path
 from sana_bench.data import openpeople
+from sana_bench.data.views import fit_view
 from sana_bench.errors import DataError
 from sana_bench.file_hashes import sha256_cached
+from sana_bench.images import read_image
 from sana_bench.registry import near_names
 from sana_bench.store import Store, digest_of
 
@@ -96,6 +100,16 @@ def load_manifest(source: str, store: Store) -> Manifest:
     if only_photographs:
         rows = tuple(row for row in rows if row.kind.startswith(("studio_", "amateur_")))
     return Manifest(source=source, digest=data_digest(source), folder=folder, rows=rows)
+
+
+def picture_view(manifest: Manifest, row: Row, size: tuple[int, int]) -> np.ndarray:
+    """(height, width, 3) uint8: a picture fitted to (width, height) as its row says.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    image = Image.fromarray(read_image(manifest.folder / row.file_name, DataError))
+    return np.asarray(fit_view(image, *size, fit=row.fit, focus_y=row.focus_y))
 
 
 def check_apart(training: str, reference: str) -> None:

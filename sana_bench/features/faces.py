@@ -9,16 +9,16 @@ import numpy as np
 from sana_bench.features import Features, View, register_extractor
 from sana_bench.features.mediapipe_task import NOSE, Landmarker, Window, body_width
 
-MAX_FACES = 4
+MAX_FACES = 32
 NUM_POINTS, NUM_BLENDSHAPES = 478, 52
 
 HALF_WINDOW = 0.9
 """Half the side of the window around the nose, in body widths."""
 
 
-@register_extractor("faces", version=1, needs=("pose",), assets=("mediapipe_face",))
+@register_extractor("faces", version=2, needs=("pose",), assets=("mediapipe_face",))
 class Faces:
-    """Faces on the whole image, or, where it shows none, on a window at native resolution around the nose of the pose.
+    """Faces on the whole image, then, for every pose whose nose lies in none of them, on a native window around that nose.
 
     The face detector is a short-range one: of 20 full-body photographs it finds 3 faces in the whole image and 20 in the
     window.
@@ -35,8 +35,10 @@ class Faces:
     def extract(self, view: View, known: Mapping[str, Features]) -> Features:
         faces = self._find(view, Window.whole(view.pixels_HW3))
         for pose in known["pose"]["keypoints"]:
-            if len(faces["keypoints"]) == 0:
-                faces = self._find(view, Window.around(pose[NOSE, :2], HALF_WINDOW * body_width(pose)))
+            if not any(contains(points, pose[NOSE, :2]) for points in faces["keypoints"]):
+                near = self._find(view, Window.around(pose[NOSE, :2], HALF_WINDOW * body_width(pose)))
+                fresh = [not any(contains(points, face.mean(axis=0)) for points in faces["keypoints"]) for face in near["keypoints"]]
+                faces = {name: np.concatenate([array, near[name][fresh]]) for name, array in faces.items()}
         return faces
 
     def _find(self, view: View, window: Window) -> Features:
@@ -49,3 +51,8 @@ class Faces:
 
     def close(self) -> None:
         self.landmarker.close()
+
+
+def contains(points_N2: np.ndarray, place_2: np.ndarray) -> bool:
+    """Whether a place lies in the bounding box of some points."""
+    return bool((points_N2.min(axis=0) <= place_2).all() and (place_2 <= points_N2.max(axis=0)).all())

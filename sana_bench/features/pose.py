@@ -1,4 +1,4 @@
-"""Where the body is: the 33 points of MediaPipe's pose landmarker."""
+"""Where the bodies are: the 33 points a body of MediaPipe's pose landmarker."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from sana_bench.features import Features, View, register_extractor
 from sana_bench.features.mediapipe_task import Landmarker, Window
 
 
-@register_extractor("pose", version=1, assets=("mediapipe_pose",))
+MAX_POSES = 8
+
+
+@register_extractor("pose", version=2, assets=("mediapipe_pose",))
 class Pose:
-    """One pose at most, the most prominent person's, on the whole image.
+    """Up to MAX_POSES poses on the whole image.
+
+    It finds people who fill half of the image's height and more: four of four in a two by two grid, none of nine in three by three.
 
     Features:
-        keypoints: (P, 33, 3) float32, P 0 or 1: x and y in pixels of the image, visibility in [0, 1]. Points that the
-            frame cuts off are guessed outside it with a low visibility.
+        keypoints: (P, 33, 3) float32, x and y in pixels of the image, visibility in [0, 1]. Points that the frame cuts off
+            are guessed outside it with a low visibility.
     """
 
     def __init__(self, device: str):
-        self.landmarker = Landmarker("Pose", "mediapipe_pose", num_poses=1)
+        self.landmarker = Landmarker("Pose", "mediapipe_pose", num_poses=MAX_POSES)
 
     def extract(self, view: View, known: Mapping[str, Features]) -> Features:
         window = Window.whole(view.pixels_HW3)

@@ -11,6 +11,8 @@ Two kinds:
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -58,6 +60,15 @@ class SampleMetric(Protocol):
     def score(self, sample: ScoredSample) -> float | Unscored: ...
 
 
+class PartMetric(SampleMetric, Protocol):
+    """A sample metric that also has a value for every hand, face or body that it finds."""
+
+    part: Literal["hand", "face", "body"]
+
+    def score_parts(self, sample: ScoredSample) -> np.ndarray:
+        """(F,) float64, a value a row of the extractor `hands`, `faces` or `pose`."""
+
+
 class SetMetric(Protocol):
     def __init__(self, context: MetricContext) -> None: ...
 
@@ -93,21 +104,44 @@ class MetricEntry:
     needs_reference: bool
     fewest_images: int
     """From how many pairs of images on it may decide; below, its difference is shown and not judged."""
+    sees: tuple[str, ...]
+    """Damage (names in corruptions/ and selftest/scenarios.py) that it claims to see. Its self-test holds it to them."""
     explanation: str
     """First line of the class docstring."""
+    card: Mapping[str, str]
+    """The other parts of the class docstring, by the names in CARD_SECTIONS; `about` is what stands before them."""
     make: Callable[[MetricContext], SampleMetric | SetMetric]
 
+
+CARD_SECTIONS = ("Formula", "Source", "Limits", "Use")
+"""Headings in a metric's class docstring: how it is computed, whose idea it is, what it cannot tell, and what not to do with it."""
 
 METRICS: Registry[MetricEntry] = Registry("metric", "sana_bench.metrics")
 
 
 def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], extractor: str, higher_is_better: bool,
                     unit: str, budget: float, needs_reference: bool = False,
-                    fewest_images: int = 0) -> Callable[[type], type]:
-    """Class decorator; sets `extractor` on the class, whose docstring's first line explains the metric in the report."""
+                    fewest_images: int = 0, sees: tuple[str, ...] = ()) -> Callable[[type], type]:
+    """Class decorator; sets `extractor` on the class, whose docstring is the metric's card."""
     def entry(cls: type) -> MetricEntry:
         cls.extractor = extractor
+        explanation, card = read_card(cls.__doc__ or "")
         return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, higher_is_better=higher_is_better,
                            unit=unit, budget=budget, needs_reference=needs_reference, fewest_images=fewest_images,
-                           explanation=(cls.__doc__ or "").strip().splitlines()[0], make=cls)
+                           sees=sees, explanation=explanation, card=card, make=cls)
     return METRICS.decorator(name, entry)
+
+
+def read_card(docstring: str) -> tuple[str, dict[str, str]]:
+    """First line of a metric's docstring, and its other parts by name. Lines of one paragraph are joined."""
+    first, *rest = inspect.cleandoc(docstring).splitlines()
+    parts, name = {"about": []}, "about"
+    for line in rest:
+        heading, colon, text = line.partition(":")
+        if colon and heading in CARD_SECTIONS:
+            name, line = heading.lower(), text
+            parts[name] = []
+        parts[name].append(line.strip())
+    paragraphs = {name: re.sub(r" *\n *", " ", re.sub(r"\n{2,}", "\0", "\n".join(lines).strip())).replace("\0", "\n\n")
+                  for name, lines in parts.items()}
+    return first, {name: text for name, text in paragraphs.items() if text}

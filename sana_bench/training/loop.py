@@ -59,7 +59,7 @@ def run_loop(settings: LoopSettings, *, weights: Mapping[str, torch.nn.Parameter
     """Train `weights` from the last checkpoint in `folder` to `total_steps`; return the loss of every step.
 
     Args:
-        weights: the trainable parameters by name; all of them are in `optimizer`.
+        weights: the trainable parameters by name; all of them are in `optimizer`, whose groups may have an `lr_scale`.
         compute_loss: (step, generator) -> scalar loss; all randomness comes from the generator.
         identity: digest of what decides the outcome; a checkpoint of another identity is refused.
         backward: how gradients are made, if not by the loss's own `backward` (accelerate's in the trainers).
@@ -75,8 +75,9 @@ def run_loop(settings: LoopSettings, *, weights: Mapping[str, torch.nn.Parameter
     with progress(settings.description, settings.total_steps, len(losses)) as tracker:
         for step in range(len(losses), settings.total_steps):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, base=settings.learning_rate, warmup_steps=settings.warmup_steps,
-                                               total_steps=settings.total_steps, schedule=settings.schedule)
+                group["lr"] = group.get("lr_scale", 1.0) * learning_rate_at(
+                    step, base=settings.learning_rate, warmup_steps=settings.warmup_steps,
+                    total_steps=settings.total_steps, schedule=settings.schedule)
             losses.append(_accumulate(settings, step, compute_loss, backward))
             norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
             if not torch.isfinite(norm):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sana_bench.errors import InsufficientSamplesError
-from sana_bench.metrics.shape import fit_shapes, ledoit_wolf
+from sana_bench.shape import fit_shapes, ledoit_wolf
 
 
 def shapes_of(num_shapes: int, seed: int, num_ratios: int = 8) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How unusual the shape of a hand or a face is among real ones: Mahalanobis distance under a shrunk covariance.
+"""How unusual the shape of a hand, a face or a body is among real ones: Mahalanobis distance under a shrunk covariance.
 
 Legend: M real shapes, D log ratios a shape.
 """
@@ -55,6 +55,15 @@ class ShapeReference:
         """Share of real shapes that are at least as unusual, the shape itself counted in; in [1 / (M + 1), 1]."""
         num_farther = int((self.distances_M >= self.distance(shape_D)).sum())
         return (1 + num_farther) / (1 + len(self.distances_M))
+
+
+def reference_to_json(reference: ShapeReference) -> dict[str, list]:
+    return {"mean": np.round(reference.mean_D, 6).tolist(), "precision": np.round(reference.precision_DD, 6).tolist(),
+            "distances": np.round(reference.distances_M, 6).tolist()}
+
+
+def reference_from_json(document: dict[str, list]) -> ShapeReference:
+    return ShapeReference(*(np.array(document[key], dtype=np.float64) for key in ("mean", "precision", "distances")))
 
 
 def fit_shapes(shapes_MD: np.ndarray, people: Sequence[str], minimum: int, what: str) -> ShapeReference:

@@ -1,0 +1,99 @@
+"""What the numbers are: the metrics, their cards, and the test that holds them to what they claim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sana_bench.commands import LOOK, command
+from sana_bench.commands.settings import config_arguments, config_of
+from sana_bench.console import Reply, Table
+from sana_bench.usage import Arguments, Parser, one_of
+
+if TYPE_CHECKING:
+    from sana_bench.cards import MetricCard
+    from sana_bench.selftest.results import MetricSelfTest
+
+
+def _metrics_arguments(parser: Parser) -> None:
+    parser.add_argument("action", metavar="list|show", type=one_of("list", "show"))
+    parser.add_argument("names", metavar="METRIC", nargs="*", help="only these (default: all)")
+
+
+def _selftest_arguments(parser: Parser) -> None:
+    parser.add_argument("names", metavar="METRIC", nargs="*", help="only these (default: all)")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="where the results go (default: selftest.json in the cache folder)")
+    config_arguments(parser)
+
+
+@command("metrics", LOOK, _metrics_arguments, "sana-bench metrics list", "sana-bench metrics show hand_plausibility",
+         "sana-bench metrics show fd_efficientnet_lite0 --json")
+def run_metrics(arguments: Arguments) -> Reply:
+    """list the metrics, or show their cards
+
+    A card says what a metric measures and how, with its formula and source, what it did in its self-test, what it is blind to, what it
+    costs, and what it must not be used for. A metric that has no passed self-test decides nothing.
+    """
+    from sana_bench.cards import cards
+
+    found = cards(tuple(arguments.names))
+    document = [card.model_dump(mode="json") for card in found]
+    if arguments.action == "list":
+        rows = [(card.name, str(card.version), "higher" if card.higher_is_better else "lower", card.unit, card.extractor,
+                 "yes" if card.judges else "no", card.explanation) for card in found]
+        return Reply(document, [Table(("metric", "version", "better", "unit", "extractor", "judges", "what it measures"), rows)])
+    return Reply(document, [part for card in found for part in _card_text(card)])
+
+
+@command("selftest", LOOK, _selftest_arguments, "sana-bench selftest", "sana-bench selftest hand_plausibility face_plausibility",
+         "sana-bench selftest --json > selftest.json")
+def run_selftest(arguments: Arguments) -> Reply:
+    """feed every metric graded damage of real photographs
+
+    Does it move, the right way, from dose to dose, from which dose on, how well does it tell damaged from whole (AUC, 0.5 is
+    chance), and what is it blind to? People and kinds of damage that a metric has learned from are not in it. It takes about
+    ten minutes on two cores the first time; what was looked at is kept.
+    """
+    from sana_bench.models import resolve_device
+    from sana_bench.selftest.facts import measure_facts
+    from sana_bench.selftest.results import own_file, save_selftest
+    from sana_bench.selftest.run import run_selftest
+    from sana_bench.store import Store
+
+    config = config_of(arguments)
+    store, path = Store(config.run.store), arguments.out or own_file()
+    found = run_selftest(arguments.names, store, resolve_device(config.run.device))
+    found = found.model_copy(update={"facts": measure_facts(found.metrics, store, resolve_device(config.run.device))})
+    save_selftest(found, path)
+    failed = [name for name, test in found.metrics.items() if not test.passed]
+    return Reply(found.model_dump(mode="json"), [
+        *(part for name, test in found.metrics.items() for part in _selftest_text(name, test)),
+        f"results: {path}", f"{len(found.metrics) - len(failed)} of {len(found.metrics)} metrics passed"
+        + (f"; these decide nothing: {', '.join(failed)}" if failed else "")])
+
+
+def _card_text(card: MetricCard) -> list[str | Table]:
+    better = "higher is better" if card.higher_is_better else "lower is better"
+    cost = f"{card.seconds_per_image:.3f} s an image on one core" if card.seconds_per_image is not None else "cost not measured"
+    facts = [("formula", card.formula), ("source", card.source), ("unit", f"{card.unit}, {better}, budget {card.budget:g}"),
+             ("made of", " -> ".join(card.extractors) + f"; {cost}"), ("limits", card.limits), ("use", card.responsible_use),
+             ("trained on", ", ".join(card.trained_on)), ("decides", "yes" if card.judges else f"no: {card.why_not}"),
+             *((name, str(fact)) for name, fact in card.facts.items())]
+    text: list[str | Table] = [f"{card.name} (version {card.version}): {card.explanation}", *filter(None, [card.about])]
+    text += [f"  {name}: {value}" for name, value in facts if value]
+    return [*text, *(_selftest_text(card.name, card.self_test) if card.self_test else []), ""]
+
+
+def _selftest_text(name: str, test: MetricSelfTest) -> list[str | Table]:
+    """The dose-response table of one metric."""
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3g}"
+
+    rows = [(response.damage, "yes" if response.claimed else "", shown(response.auc), " ".join(map(shown, response.auc_by_dose)),
+             " ".join(map(shown, response.values)), "yes" if response.monotone else "no",
+             "-" if response.sees_from is None else f"{response.sees_from:g} {response.unit}", response.units)
+            for response in sorted(test.responses, key=lambda each: (not each.claimed, each.damage))]
+    header = ("damage", "claimed", "AUC", "AUC by dose", "mean whole, then by dose", "monotone", "seen from", "units")
+    verdict = "passed" if test.passed else f"failed: {test.why}"
+    blind = f"  blind to: {', '.join(test.blind_to)}" if test.blind_to else "  blind to none of these"
+    return [f"{name}: {verdict}", Table(header, rows), blind]

@@ -1,0 +1,212 @@
+"""The self-test: every registered metric on whole and damaged photographs of people that nothing has learned from.
+
+Sample metrics are fed every held-out kind of corruption, hand by hand and face by face where they have a value for each; set metrics
+are fed sets of damaged pictures, and scenarios that damage the set. Metrics that are fitted on a reference are fitted on the training
+people here, so that the tested people are new to them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sana_bench.corruptions import CORRUPTIONS
+from sana_bench.errors import InsufficientSamplesError
+from sana_bench.extract import FeatureStore
+from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored
+from sana_bench.progress import progress
+from sana_bench.prompts import Target
+from sana_bench.provenance import collect_provenance
+from sana_bench.selftest.damage import Copy, damaged_copies, harmless_copies, kinds_to_test, photographs_for
+from sana_bench.selftest.photographs import Shown, look_at, photographs_of, points_of, sample_of
+from sana_bench.selftest.response import Response, respond
+from sana_bench.selftest.results import SelfTest, measure_seconds, summarise
+from sana_bench.selftest.scenarios import DOSES, SCENARIOS
+from sana_bench.store import Store
+
+BASICS = ("pose", "hands", "faces", "attributes", "skin_tone")
+"""Extractors that say what a photograph shows."""
+NUM_SETS, SHARE_OF_SET = 30, 0.75
+"""Sets that are drawn of the photographs for a set metric, without repeats, and how much of them each has."""
+SAME_PART = 0.5
+"""A found part is the damaged one where its points lie within this share of its size, on average."""
+PART_EXTRACTOR = {"hand": "hands", "face": "faces", "body": "pose"}
+GROUP_DAMAGE = {"hand": "hand_warped", "face": "face_misplaced_feature"}
+"""What the scenario of one damaged group does to it, at the largest dose."""
+TARGET = Target(gender={"feminine": 0.6, "masculine": 0.4}, age={"under_30": 0.4, "30_to_50": 0.5, "over_50": 0.1},
+                skin_tone={"light": 0.4, "medium": 0.4, "dark": 0.2})
+"""About what the photographs show, so that losing a group moves away from it."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that metrics are fed."""
+
+    tested: list[Shown]
+    """Whole photographs of the held-out people."""
+    everybody: list[Shown]
+    """Whole photographs of all people, for scenarios."""
+    copies: list[tuple[Copy, ScoredSample]]
+    """Harmless and damaged copies of the tested photographs."""
+    group_copies: Mapping[str, ScoredSample]
+    """Damaged versions of everybody's photographs, by id."""
+    context: MetricContext
+
+
+def run_selftest(names: Sequence[str], store: Store, device: str) -> SelfTest:
+    """Test the metrics of these names, or all.
+
+    Raises:
+        ConfigError: an unknown name.
+        SanaBenchError: an asset is missing.
+    """
+    entries = [METRICS.get(name) for name in names or METRICS.names()]
+    material = gather(entries, store, device)
+    pictures = [each.photograph.item.load() for each in material.tested if each.photograph.kind == "studio_posture"]
+    seconds = measure_seconds(sorted({entry.extractor for entry in entries}), pictures, material.tested[0].photograph.item.prompt, device)
+    with progress("test metrics", len(entries)) as tracker:
+        metrics = {}
+        for entry in entries:
+            metrics[entry.name] = summarise(entry, test_metric(entry, material), seconds[entry.extractor])
+            tracker.advance(entry.name)
+    provenance = collect_provenance(device, {})
+    return SelfTest(created=provenance.created, sana_bench=provenance.sana_bench, device=provenance.device,
+                    people=tuple(sorted({each.photograph.person for each in material.tested})), metrics=metrics)
+
+
+def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Material:
+    """Look at all photographs and copies; what was looked at before is read from the store."""
+    extractors = sorted({entry.extractor for entry in entries} | set(BASICS))
+    training, tested = (look_at(photographs_of(f"openpeople:{side}", store), extractors, store, device, f"look at {side} people")
+                        for side in ("training", "reference"))
+    kinds = kinds_to_test()
+    shown = {part: photographs_for(part, tested) for part in ("hand", "face", "body", "picture")}
+    every = {each.photograph.id: each for part in shown.values() for each in part}
+    copies = [*harmless_copies(list(every.values())), *(copy for kind in kinds for copy in damaged_copies(kind, shown[kind.part]))]
+    groups = [] if not any(entry.name.endswith("_parity") for entry in entries) else [
+        copy for part, kind in GROUP_DAMAGE.items() for copy in _worst_copies(kind, _for_groups(part, [*training, *tested]))]
+    with FeatureStore(store, extractors, device) as features:
+        found = features.features_of([copy.item for copy in [*copies, *groups]], "look at damaged copies")
+    samples = [sample_of(copy.shown.sample.sample_id, copy.item.prompt, each, copy.shown.sample.prompt.expects)
+               for copy, each in zip([*copies, *groups], found, strict=True)]
+    context = MetricContext(reference=[each.sample.features for each in training],
+                            reference_people=[each.photograph.person for each in training], target=TARGET)
+    return Material(tested, [*training, *tested], list(zip(copies, samples[:len(copies)], strict=True)),
+                    {sample.sample_id: sample for sample in samples[len(copies):]}, context)
+
+
+def _for_groups(part: str, shown: Sequence[Shown]) -> list[Shown]:
+    """Hands are damaged in full bodies, faces in all others, so that each photograph is damaged once."""
+    return [each for each in shown if points_of(each, part) and (each.sample.prompt.expects.hands > 0) is (part == "hand")]
+
+
+def _worst_copies(kind: str, shown: Sequence[Shown]) -> list[Copy]:
+    doses = CORRUPTIONS.get(kind).doses
+    return [copy for copy in damaged_copies(CORRUPTIONS.get(kind), shown) if copy.level == len(doses)]
+
+
+def test_metric(entry: MetricEntry, material: Material) -> list[Response]:
+    """What a metric does under every kind of damage that says something about it."""
+    metric = entry.make(material.context)
+    if entry.kind == "sample":
+        responses = [_sample_response(entry, metric, kind, material) for kind in kinds_to_test()]
+        if entry.name.startswith("clip_score"):
+            responses.append(_scenario_response(entry, metric, "captions_swapped", material))
+    else:
+        responses = [_picture_set_response(entry, metric, kind, material) for kind in kinds_to_test() if kind.part == "picture"]
+        responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS]
+    return [response for response in responses if response is not None]
+
+
+def _sample_response(entry: MetricEntry, metric, kind, material: Material) -> Response | None:
+    rows = [(copy, sample) for copy, sample in material.copies if copy.damage == kind.name]
+    by_part = getattr(metric, "part", None) == kind.part
+    ids = {copy.shown.photograph.id for copy, _ in rows}
+    whole = [(each, each.sample) for each in material.tested if each.photograph.id in ids]
+    whole += [(None if copy.damage in MOVING else copy.shown, sample) for copy, sample in material.copies
+              if copy.level == 0 and copy.shown.photograph.id in ids]
+
+    def values(shown: Shown | None, sample: ScoredSample) -> list[float | None]:
+        if by_part:
+            return list(metric.score_parts(sample)) if shown is None else _part_values(metric, kind.part, shown, sample)
+        value = metric.score(sample)
+        return [None if isinstance(value, Unscored) else value]
+
+    reference = [value for shown, sample in whole for value in values(shown, sample) if value is not None]
+    by_dose = [[value for copy, sample in rows if copy.level == level for value in values(copy.shown, sample)]
+               for level in range(1, len(kind.doses) + 1)]
+    if not reference:
+        return None  # nothing that this damage could touch is ever scored by this metric
+    units = {"hand": "hands", "face": "faces", "body": "bodies"}[kind.part] if by_part else "images"
+    return respond(kind.name, reference, by_dose, higher_is_better=entry.higher_is_better, claimed=kind.name in entry.sees,
+                   doses=kind.doses, unit=kind.unit, units=units)
+
+
+MOVING = ("mirrored", "turned and resized")
+"""Harmless copies in which parts are elsewhere, so that found ones are taken as they come."""
+
+
+def _part_values(metric, part: str, shown: Shown, sample: ScoredSample) -> list[float]:
+    """Value of every part of the whole photograph on a copy; 0 for one that is not found any more."""
+    found, values = sample.features[PART_EXTRACTOR[part]]["keypoints"][..., :2], metric.score_parts(sample)
+    result = []
+    for points_N2 in points_of(shown, part):
+        away = [float(np.linalg.norm(each - points_N2, axis=1).mean()) for each in found]
+        near = away and min(away) <= SAME_PART * max(float(np.ptp(points_N2, axis=0).max()), 1.0)
+        result.append(float(values[int(np.argmin(away))]) if near else 0.0)
+    return result
+
+
+def _picture_set_response(entry: MetricEntry, metric, kind, material: Material) -> Response | None:
+    rows: dict[int, dict[str, ScoredSample]] = {}
+    for copy, sample in material.copies:
+        if copy.damage == kind.name:
+            rows.setdefault(copy.level, {})[copy.shown.photograph.id] = sample
+    whole = [each.sample for each in material.tested if each.photograph.id in rows[1]]
+    versions = [[rows[level][sample.sample_id] for sample in whole] for level in sorted(rows)]
+    draws = _draws(len(whole))
+    return _set_response(entry, kind.name, [_set_value(metric, [whole[index] for index in chosen]) for chosen in draws],
+                         [[_set_value(metric, [version[index] for index in chosen]) for chosen in draws] for version in versions],
+                         kind.doses, kind.unit)
+
+
+def _scenario_response(entry: MetricEntry, metric, name: str, material: Material) -> Response | None:
+    pool = [each.sample for each in (material.tested if entry.needs_reference else material.everybody)]
+    draws = [[pool[index] for index in chosen] for chosen in _draws(len(pool))]
+    one = _mean_score if entry.kind == "sample" else _set_value
+
+    def value(samples: list[ScoredSample], dose: float, number: int) -> float | None:
+        return one(metric, SCENARIOS[name].apply(samples, material.group_copies, dose, np.random.default_rng((3, number))))
+
+    whole = [one(metric, samples) for samples in draws]
+    by_dose = [[value(samples, dose, number) for number, samples in enumerate(draws)] for dose in DOSES]
+    return _set_response(entry, name, whole, by_dose, DOSES, "share of images")
+
+
+def _set_response(entry: MetricEntry, damage: str, whole: list[float | None], by_dose: list[list[float | None]], doses, unit: str) -> Response | None:
+    known = [value for value in whole if value is not None]
+    if not known:
+        return None
+    return respond(damage, known, by_dose, higher_is_better=entry.higher_is_better, claimed=damage in entry.sees,
+                   doses=doses, unit=unit, units="sets")
+
+
+def _draws(number: int) -> list[np.ndarray]:
+    draw = np.random.default_rng(2)
+    return [draw.permutation(number)[:max(2, round(SHARE_OF_SET * number))] for _ in range(NUM_SETS)]
+
+
+def _set_value(metric, samples: Sequence[ScoredSample]) -> float | None:
+    """Value of a set metric; None where too few samples take part."""
+    usable = [sample for sample in samples if metric.usable(sample) is None]
+    try:
+        return metric.evaluate(metric.statistics(usable), np.arange(len(usable))) if usable else None
+    except InsufficientSamplesError:
+        return None
+
+
+def _mean_score(metric, samples: Sequence[ScoredSample]) -> float | None:
+    values = [value for value in map(metric.score, samples) if not isinstance(value, Unscored)]
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,102 @@
+"""Damage to a set of images that leaves every image whole: lost variety, wrong captions, one group drawn worse.
+
+A scenario takes whole samples and a dose, the share of them that it touches, and gives samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sana_bench.metrics import ScoredSample, Unscored
+from sana_bench.metrics.perceived import age_class, biggest_face, gender_class, skin_tone_class
+
+DOSES = (0.25, 0.5, 0.75, 1.0)
+Apply = Callable[[list[ScoredSample], Mapping[str, ScoredSample], float, np.random.Generator], list[ScoredSample]]
+"""(whole samples, damaged versions of some by id, dose, generator) -> samples, as many."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    explanation: str
+    apply: Apply
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(name: str) -> Callable[[Apply], Apply]:
+    """Function decorator; the docstring's first line explains the scenario."""
+    def register(apply: Apply) -> Apply:
+        SCENARIOS[name] = Scenario(name, (apply.__doc__ or "").splitlines()[0], apply)
+        return apply
+    return register
+
+
+def _chosen(samples: Sequence[ScoredSample], dose: float, draw: np.random.Generator) -> list[int]:
+    return [int(index) for index in draw.permutation(len(samples))[:round(dose * len(samples))]]
+
+
+@scenario("set_collapsed")
+def collapse(samples, damaged, dose, draw):
+    """Images are copies of one image."""
+    result, first = list(samples), samples[int(draw.integers(len(samples)))]
+    for index in _chosen(samples, dose, draw):
+        result[index] = replace(first, sample_id=samples[index].sample_id)
+    return result
+
+
+@scenario("captions_swapped")
+def swap_captions(samples, damaged, dose, draw):
+    """Images carry the captions of other images."""
+    result, chosen = list(samples), _chosen(samples, dose, draw)
+    texts = {sample.prompt.text for sample in samples}
+    for index in chosen:
+        others = [each for each in samples if each.prompt.text != samples[index].prompt.text] if len(texts) > 1 else list(samples)
+        other = others[int(draw.integers(len(others)))]
+        features = {name: {**each, "text": other.features[name]["text"]} if "text" in each else each
+                    for name, each in samples[index].features.items()}
+        result[index] = replace(samples[index], features=features)
+    return result
+
+
+def _one_class(classify: Callable) -> Apply:
+    def apply(samples, damaged, dose, draw):
+        labels = [_label(sample, classify) for sample in samples]
+        known = sorted({label for label in labels if label})
+        kept = known[int(draw.integers(len(known)))] if known else ""
+        inside = [sample for sample, label in zip(samples, labels, strict=True) if label == kept]
+        outside = [index for index, label in enumerate(labels) if label and label != kept]
+        result = list(samples)
+        for place in draw.permutation(len(outside))[:round(dose * len(outside))]:
+            result[outside[place]] = replace(inside[int(draw.integers(len(inside)))], sample_id=samples[outside[place]].sample_id)
+        return result
+    return apply
+
+
+def _label(sample: ScoredSample, classify: Callable) -> str:
+    faces = sample.features["faces"]["keypoints"]
+    label = classify(sample.features, biggest_face(faces)) if len(faces) else Unscored("no face found")
+    return "" if isinstance(label, Unscored) else label
+
+
+for _name, _classify in (("gender", gender_class), ("age", age_class), ("skin_tone", skin_tone_class)):
+    _apply = _one_class(_classify)
+    _apply.__doc__ = f"People of one perceived {_name.replace('_', ' ')} take the place of all others."
+    scenario(f"one_{_name}")(_apply)
+
+
+@scenario("one_group_damaged")
+def damage_one_group(samples, damaged, dose, draw):
+    """Faces, hands and captions of one perceived gender are damaged, those of the other are not."""
+    labels = [_label(sample, gender_class) for sample in samples]
+    known = sorted({label for label in labels if label})
+    hit = known[int(draw.integers(len(known)))] if known else ""
+    inside = [index for index, label in enumerate(labels) if label == hit and samples[index].sample_id in damaged]
+    result = list(samples)
+    for place in draw.permutation(len(inside))[:round(dose * len(inside))]:
+        result[inside[place]] = damaged[samples[inside[place]].sample_id]
+    return result
