@@ -17,9 +17,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from sana_bench.features import Features
+from sana_bench.features import EXTRACTORS, Features
 from sana_bench.prompts import Prompt, Target
 from sana_bench.registry import Registry
+from sana_bench.store import digest_of
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ class MetricEntry:
     kind: Literal["sample", "set"]
     extractor: str
     """The extractor whose features it is made of (that one's `needs` come along)."""
+    also_reads: tuple[str, ...]
+    """Extractors whose features of the generated images it reads beside; the reference has none of them."""
     higher_is_better: bool
     unit: str
     budget: float
@@ -97,17 +100,26 @@ class MetricEntry:
     """First line of the class docstring."""
     make: Callable[[MetricContext], SampleMetric | SetMetric]
 
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        return (self.extractor, *self.also_reads)
+
+    def extractor_digest(self) -> str:
+        """Changes with everything that its features are made with."""
+        digests = [EXTRACTORS.get(name).digest() for name in self.extractors]
+        return digests[0] if len(digests) == 1 else digest_of(digests)
+
 
 METRICS: Registry[MetricEntry] = Registry("metric", "sana_bench.metrics")
 
 
 def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], extractor: str, higher_is_better: bool,
-                    unit: str, budget: float, needs_reference: bool = False,
-                    fewest_images: int = 0) -> Callable[[type], type]:
+                    unit: str, budget: float, needs_reference: bool = False, fewest_images: int = 0,
+                    also_reads: tuple[str, ...] = ()) -> Callable[[type], type]:
     """Class decorator; sets `extractor` on the class, whose docstring's first line explains the metric in the report."""
     def entry(cls: type) -> MetricEntry:
         cls.extractor = extractor
-        return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, higher_is_better=higher_is_better,
-                           unit=unit, budget=budget, needs_reference=needs_reference, fewest_images=fewest_images,
+        return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, also_reads=also_reads,
+                           higher_is_better=higher_is_better, unit=unit, budget=budget, needs_reference=needs_reference, fewest_images=fewest_images,
                            explanation=(cls.__doc__ or "").strip().splitlines()[0], make=cls)
     return METRICS.decorator(name, entry)

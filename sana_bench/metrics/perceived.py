@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sana_bench.features import Features
+from sana_bench.features.attributes import biggest_face
 from sana_bench.metrics import Unscored
 from sana_bench.prompts import Attribute
 
@@ -23,15 +24,6 @@ NOT_ASKED = (NO_TARGET, STATED)
 
 NO_FACE = Unscored("no face found")
 NOT_SEEN = Unscored("the classifier of age and gender finds no face")
-
-
-def biggest_face(keypoints_FPxy: np.ndarray) -> int:
-    """Index of the face with the largest bounding box.
-
-    Args:
-        keypoints_FPxy: (F, P, 2) pixels, F at least 1.
-    """
-    return int(np.argmax(np.ptp(keypoints_FPxy, axis=1).prod(axis=1)))
 
 
 def gender_class(features: Mapping[str, Features], face: int) -> str | Unscored:
