@@ -83,22 +83,28 @@ def _composition(attribute: Attribute, samples: Sequence[ScoredSample], target: 
 
 def _measures(labels_n: np.ndarray, prompts: Sequence[str], num_classes: int, target_K: np.ndarray | None,
               confidence: float) -> dict[str, Measure]:
+    """Each with its interval, cut at the least and the most that the measure can be, which a jackknife does not know."""
     if len(labels_n) < MIN_IMAGES:
         return {}
-    functions = {"entropy": miller_madow_entropy, "normalised_entropy": normalised_entropy,
-                 **{f"hill_{order}": lambda counts_K, order=order: hill_number(counts_K / counts_K.sum(), order) for order in (0, 1, 2)}}
+    ranged = {"entropy": (miller_madow_entropy, 0, np.inf), "normalised_entropy": (normalised_entropy, 0, 1)}
+    for order in (0, 1, 2):
+        ranged[f"hill_{order}"] = (lambda counts_K, order=order: hill_number(counts_K / counts_K.sum(), order), 1, num_classes)
     if target_K is not None:
-        functions |= {"kl_to_target": lambda counts_K: divergence_from_target(counts_K, target_K),
-                      "mean_deviation_from_target": lambda counts_K: mean_deviation_from_target(counts_K / counts_K.sum(), target_K)}
+        ranged["kl_to_target"] = (lambda counts_K: divergence_from_target(counts_K, target_K), 0, np.inf)
+        ranged["mean_deviation_from_target"] = (
+            lambda counts_K: mean_deviation_from_target(counts_K / counts_K.sum(), target_K), 0, 2 / num_classes)
 
     def counts_of(indices: np.ndarray) -> np.ndarray:
         if len(indices) < MIN_IMAGES:
             raise InsufficientSamplesError(f"{len(indices)} image(s) without one prompt; {MIN_IMAGES} are the least")
         return np.bincount(labels_n[indices], minlength=num_classes)
 
-    intervals = {name: set_interval(lambda indices, measure=measure: measure(counts_of(indices)), prompts, confidence=confidence)
-                 for name, measure in functions.items()}
-    return {name: Measure(value=each.value, low=each.low, high=each.high) for name, each in intervals.items()}
+    measures = {}
+    for name, (function, least, most) in ranged.items():
+        found = set_interval(lambda indices, function=function: function(counts_of(indices)), prompts, confidence=confidence)
+        ends = (None, None) if found.low is None else (max(found.low, least), min(found.high, most))
+        measures[name] = Measure(value=found.value, low=ends[0], high=ends[1])
+    return measures
 
 
 def _by_prompt(found: Sequence[tuple[str, str | Unscored]], classes: tuple[str, ...]) -> tuple[PromptComposition, ...]:

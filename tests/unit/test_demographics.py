@@ -59,6 +59,7 @@ def test_measures_are_those_of_the_counts_with_intervals_over_prompts(sixteen: l
     assert all(each.low <= each.value <= each.high for each in measures.values())
     assert measures["hill_2"].low < measures["hill_2"].value < measures["hill_2"].high
     assert measures["hill_0"].low == 2, "no prompt alone holds a class"
+    assert measures["mean_deviation_from_target"].low == 0 and measures["normalised_entropy"].high == 1, "cut where none can be beyond"
 
 
 def test_each_prompt_has_its_own_row(sixteen: list[ScoredSample]) -> None:
