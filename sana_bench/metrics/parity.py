@@ -28,6 +28,9 @@ from sana_bench.statistics import fewest_prompts
 
 GROUPED: tuple[Attribute, ...] = ("gender", "skin_tone")
 
+GROUPING = tuple(ATTRIBUTES[attribute].extractor for attribute in GROUPED)
+"""Extractors that tell the groups."""
+
 SMALLEST_GROUP = fewest_prompts()
 """Prompts that a group must be drawn from, as for a verdict: with fewer, one odd prompt makes the gap."""
 
@@ -113,7 +116,7 @@ def _register(name: str, of: MetricEntry):
     def register(cls: type) -> type:
         cls.of = of
         return register_metric(
-            name, version=1 + of.version, kind="set", extractor=of.extractor, also_reads=("attributes", "skin_tone"),
+            name, version=1 + of.version, kind="set", extractor=of.extractor, also_reads=(*of.also_reads, *GROUPING),
             higher_is_better=False, unit=of.unit, budget=2 * of.budget, needs_reference=of.needs_reference,
             fewest_images=FEWEST_IMAGES)(cls)
     return register
