@@ -15,9 +15,9 @@ direction), its interval over prompts, and the budget, exactly one row of this t
 The last two differ on purpose: a gain that is possible but not shown (an interval from a little below 0 to far above the
 budget) is no reason to hold a change back, while such a loss is. An interval within +-budget is unchanged from either side.
 
-Before that: a metric with a value on one side only, or without a single pair, is `missing` (where neither side has one, nothing
-was lost, and below the metric's fewest_images nothing is judged: `inconclusive`); one measured in another way is `not_comparable`. `regressed`, `missing` and `not_comparable` make the outcome of the report
-`regressed`.
+Before that: a metric with a value on one side only, or without a single pair, is `missing`; where neither side has one nothing
+was lost, and below the metric's fewest_images nothing is judged: then it is `inconclusive`. One measured in another way is
+`not_comparable`. `regressed`, `missing` and `not_comparable` make the outcome of the report `regressed`.
 """
 
 from __future__ import annotations

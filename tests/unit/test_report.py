@@ -97,7 +97,8 @@ def test_hostile_words_elsewhere_in_the_records_are_inert_too(tmp_path):
         each |= {"attribute": HOSTILE, "group": HOSTILE, "metric": HOSTILE}
     (candidate / "result.json").write_text(json.dumps(result))
     page = write_report(tmp_path / "run", report, candidate, baseline).read_text()
-    rows = [line for line in (tmp_path / "run" / "report.md").read_text().splitlines() if line.startswith(r"| \<script") or line.startswith("| &lt;script")]
+    markdown = (tmp_path / "run" / "report.md").read_text()
+    rows = [line for line in markdown.splitlines() if line.startswith("| &lt;script")]
     assert rows and not any(re.search(r"(?<!\\)[`\[\]!]|@me\b|<script", row) for row in rows)
     dangerous = [(tag, name) for tag, attributes in Elements(page).found for name in attributes if name.startswith("on") or tag == "a" and name == "href"]
     assert not [name for _, name in dangerous if name.startswith("on")]
