@@ -57,6 +57,11 @@ def scored_nowhere(before: MetricResult | None, after: MetricResult | None) -> b
     return before is not None and after is not None and before.value is None and after.value is None
 
 
+def below_judging(before: MetricResult | None, after: MetricResult | None) -> bool:
+    """Whether both sides were measured on too few images for the metric to decide anything, a lost value included."""
+    return before is not None and after is not None and max(before.num_scored, after.num_scored) < after.fewest_images
+
+
 def why_missing(before: MetricResult | None, after: MetricResult | None) -> str:
     """Why the metric has no value on one side, or on neither; nothing where both have one."""
     if scored_nowhere(before, after):

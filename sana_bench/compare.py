@@ -15,9 +15,9 @@ direction), its interval over prompts, and the budget, exactly one row of this t
 The last two differ on purpose: a gain that is possible but not shown (an interval from a little below 0 to far above the
 budget) is no reason to hold a change back, while such a loss is. An interval within +-budget is unchanged from either side.
 
-Before that: a metric with a value on one side only, or without a single pair, is `missing` (where neither side has one, nothing
-was lost: `inconclusive`); one measured in another way is `not_comparable`. `regressed`, `missing` and `not_comparable` make the outcome of the report
-`regressed`.
+Before that: a metric with a value on one side only, or without a single pair, is `missing`; where neither side has one nothing
+was lost, and below the metric's fewest_images nothing is judged: then it is `inconclusive`. One measured in another way is
+`not_comparable`. `regressed`, `missing` and `not_comparable` make the outcome of the report `regressed`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sana_bench.comparability import check_suite, metric_obstacle, sampling_obstacle, scored_nowhere, why_missing
+from sana_bench.comparability import below_judging, check_suite, metric_obstacle, sampling_obstacle, scored_nowhere, why_missing
 from sana_bench.config import CompareSection
 from sana_bench.errors import ConfigError, InsufficientSamplesError
 from sana_bench.metrics import METRICS
@@ -40,7 +40,7 @@ from sana_bench.statistics import (Interval, fewest_prompts, mean_interval, prom
 
 FAILING: tuple[Outcome, ...] = ("regressed", "missing", "not_comparable")
 MAX_WORST_SAMPLES, MAX_NAMED = 12, 4
-JUDGEMENT_VERSION = 2
+JUDGEMENT_VERSION = 3
 """Goes up when the same numbers give another verdict."""
 ROUNDING = 1e-9
 """Relative to the numbers compared: an interval that ends on a bound must not cross it by an error of addition."""
@@ -123,7 +123,7 @@ def _compare_metric(name: str, candidate: ResultBundle, baseline: ResultBundle |
         return unjudged("missing", obstacle)
     missing = why_missing(before, after)
     if missing:
-        return unjudged("inconclusive" if scored_nowhere(before, after) else "missing", missing)
+        return unjudged("inconclusive" if scored_nowhere(before, after) or below_judging(before, after) else "missing", missing)
     reason = obstacle or metric_obstacle(before, after, baseline.result, candidate.result)
     if reason:
         return unjudged("not_comparable", reason)
@@ -132,7 +132,7 @@ def _compare_metric(name: str, candidate: ResultBundle, baseline: ResultBundle |
         verdict = _judge_pairs(after, pairs, candidate.result.suite, budget, settings)
     except InsufficientSamplesError as error:
         clauses = [f"too few samples have a value on both sides ({error})", pairs.lost]
-        return unjudged("missing", "; ".join(filter(None, clauses)))
+        return unjudged("inconclusive" if below_judging(before, after) else "missing", "; ".join(filter(None, clauses)))
     return verdict, _harms(after, pairs, budget)
 
 

@@ -1,4 +1,7 @@
-"""Features of images, made once an image and extractor, kept in the store, with one decode for all extractors."""
+"""Features of images, made once an image and extractor, kept in the store, with one decode for all extractors.
+
+Those of an extractor that is registered with `kept=False` are never on disk: they are made again whenever they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ class FeatureStore:
         self._stack.close()
 
     def features_of(self, items: list[Item], description: str) -> list[Mapping[str, Features]]:
-        """Features of every item by every extractor; what the store has is read, the rest is made and kept."""
+        """Features of every item by every extractor; what the store has is read, the rest is made, and kept where it may be."""
         missing = sum(1 for item in items if self._missing(item))
         if not missing:
             return [self._read(item) for item in items]
@@ -79,7 +82,10 @@ class FeatureStore:
         return self._store.folder(KIND, key[:2]) / f"{key}.safetensors"
 
     def _missing(self, item: Item) -> list[str]:
-        return [name for name in self.names if not self._path(item, name).exists()]
+        return [name for name in self.names if not self._stored(item, name)]
+
+    def _stored(self, item: Item, name: str) -> bool:
+        return EXTRACTORS.get(name).kept and self._path(item, name).exists()
 
     def _read(self, item: Item) -> Mapping[str, Features]:
         return {name: _load(self._path(item, name)) for name in self.names}
@@ -90,11 +96,12 @@ class FeatureStore:
         view, known = View(item.load(), item.prompt), {}
         for name in self.names:
             path = self._path(item, name)
-            if path.exists():
+            if self._stored(item, name):
                 known[name] = _load(path)
                 continue
             known[name] = self._extractor(name).extract(view, known)
-            write_bytes(path, save({key: np.ascontiguousarray(value) for key, value in known[name].items()}))
+            if EXTRACTORS.get(name).kept:
+                write_bytes(path, save({key: np.ascontiguousarray(value) for key, value in known[name].items()}))
         return known
 
     def _extractor(self, name: str) -> Extractor:

@@ -122,6 +122,64 @@ class MetricResult(Record):
     """What it measures, in one sentence."""
 
 
+class Measure(Record):
+    """A number that describes a composition, with the interval that leaves out a prompt at a time."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class PromptComposition(Record):
+    """Perceived classes in the images of one prompt."""
+
+    prompt_id: str
+    counts: tuple[int, ...]
+    """Images of each class, in the order of the composition's classes."""
+    num_undetermined: int
+    entropy: float | None
+    """Miller-Madow, nats; None without a determined image."""
+
+
+class Composition(Record):
+    """Perceived classes of one attribute over the images whose prompt leaves it open: aggregate, and of pictures only."""
+
+    attribute: str
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+    """Images of each class."""
+    num_undetermined: int
+    undetermined_reasons: dict[str, int]
+    num_not_asked: int
+    """Images whose prompt states the attribute."""
+    shares: tuple[float, ...] | None
+    """Of the determined images; None where there is none."""
+    corrected_shares: tuple[float, ...] | None
+    """Shares that make what the classifier saw most likely, given how it errs on photographs; None where that is not known."""
+    target: tuple[float, ...] | None
+    """What the suite declares; None where it declares nothing."""
+    measures: dict[str, Measure]
+    """entropy and normalised_entropy (Miller-Madow), hill_0, hill_1, hill_2; with a target also kl_to_target and
+    mean_deviation_from_target. Empty with too few images."""
+    prompts: tuple[PromptComposition, ...]
+
+
+class GroupScore(Record):
+    """Mean of a sample metric over the images of one perceived group, whatever their prompts state."""
+
+    attribute: str
+    group: str
+    metric: str
+    value: float | None
+    """None in a group that is too small to speak of."""
+    low: float | None
+    high: float | None
+    num_images: int
+    num_prompts: int
+    enough: bool
+    """Whether the group is large enough."""
+
+
 class Provenance(Record):
     """Where a result comes from."""
 
@@ -151,6 +209,9 @@ class BenchmarkResult(Versioned):
     sampling: dict[str, str | int | float | bool | None]
     samples: tuple[Sample, ...]
     results: tuple[MetricResult, ...]
+    compositions: tuple[Composition, ...] = ()
+    """By attribute, where it was looked at."""
+    groups: tuple[GroupScore, ...] = ()
     provenance: Provenance
     stages: dict[str, StageCost]
 

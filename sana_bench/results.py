@@ -171,6 +171,10 @@ def _problems(bundle: ResultBundle) -> Iterator[str]:
             yield f"{each.metric} has {scored[each.metric]} scores and its result says {each.num_scored}"
         if each.kind == "set" and each.value is not None and each.metric not in bundle.statistics:
             yield f"{each.metric} has a value and no statistics"
+    measures = [(name, each) for composition in result.compositions for name, each in composition.measures.items()]
+    for name, each in (*measures, *((f"{group.metric} of {group.group}", group) for group in result.groups)):
+        if not all(math.isfinite(number) for number in (each.value, each.low, each.high) if number is not None):
+            yield f"{name} among people is not finite"
     for metric, held in bundle.statistics.items():
         if not ids.issuperset(held.sample_ids) or len(set(held.sample_ids)) < len(held.sample_ids):
             yield f"the statistics of {metric} name samples twice or that are not among the samples"

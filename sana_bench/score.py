@@ -15,6 +15,7 @@ from sana_bench.assets import asset_digest
 from sana_bench.config import RunConfig
 from sana_bench.data.manifest import Manifest, Row, data_digest, load_manifest
 from sana_bench.data.views import fit_view
+from sana_bench.demographics import compositions, demographics_digest, group_scores
 from sana_bench.errors import DataError, InsufficientSamplesError, StoreError
 from sana_bench.extract import FeatureStore, Item, in_order
 from sana_bench.features import EXTRACTORS, Features
@@ -42,11 +43,16 @@ def chosen_metrics(config: RunConfig) -> list[MetricEntry]:
 def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite) -> str:
     """Digest of everything that decides the scores."""
     entries = chosen_metrics(config)
-    extractors = in_order({entry.extractor for entry in entries} | set(DRAWN))
+    extractors = in_order(_extractors(entries))
     return digest_of([sample_set_digest, suite.digest, [[entry.name, entry.version, entry.budget] for entry in entries],
                       [EXTRACTORS.get(name).digest() for name in extractors], data_digest(config.data.reference),
-                      config.compare.confidence, config.compare.num_resamples, config.compare.seed, package_versions(),
+                      demographics_digest(), config.compare.confidence, config.compare.num_resamples, config.compare.seed, package_versions(),
                       device_in_identity(config.run.device)])
+
+
+def _extractors(entries: Sequence[MetricEntry]) -> set[str]:
+    """What is read off generated images."""
+    return {name for entry in entries for name in entry.extractors} | set(DRAWN)
 
 
 def find_result(config: RunConfig, sample_set_digest: str, suite: PromptSuite, store: Store) -> Path | None:
@@ -80,11 +86,14 @@ def _score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, sui
             results.append(result)
             if held is not None:
                 statistics[entry.name] = held
+        people = {"compositions": compositions(samples, suite.target, config.compare),
+                  "groups": group_scores(samples, scores, config.compare)}
         cost = meter.cost()
     write_record(folder / "suite.json", suite)
     write_record(folder / "checkpoint.json", checkpoint)
     stages = {"train": checkpoint.cost, "generate": sample_set.cost, "score": cost}
-    write_bundle(folder, _benchmark_result(config, digest, sample_set, checkpoint, suite, results, stages), tuple(scores), statistics)
+    result = _benchmark_result(config, digest, sample_set, checkpoint, suite, results, stages, people)
+    write_bundle(folder, result, tuple(scores), statistics)
     return folder
 
 
@@ -110,8 +119,8 @@ def evaluate_metric(entry: MetricEntry, samples: Sequence[ScoredSample], context
     return rows, held, MetricResult(
         metric=entry.name, version=entry.version, value=value, ci_low=low, ci_high=high, num_scored=len(usable),
         num_unscored=len(unscored), unscored_reasons=dict(Counter(value.reason for value in unscored.values())), unit=entry.unit,
-        higher_is_better=entry.higher_is_better, budget=entry.budget, extractor=entry.extractor,
-        extractor_digest=EXTRACTORS.get(entry.extractor).digest(), fewest_images=entry.fewest_images,
+        higher_is_better=entry.higher_is_better, budget=entry.budget, extractor=", ".join(entry.extractors),
+        extractor_digest=entry.extractor_digest(), fewest_images=entry.fewest_images,
         kind=entry.kind, explanation=entry.explanation)
 
 
@@ -140,7 +149,7 @@ def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: S
     items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text,
                   partial(_read_and_show, images / sample.file_name, sample.pixels_sha256, view))
              for sample, view in zip(sample_set.samples, views, strict=True)]
-    with FeatureStore(store, {entry.extractor for entry in entries} | set(DRAWN), device) as features:
+    with FeatureStore(store, _extractors(entries), device) as features:
         found = features.features_of(items, "score images")
     for item, view in zip(items, views, strict=True):
         if not view.exists():  # its features were in the store, so nothing has decoded it yet
@@ -197,8 +206,8 @@ def _keypoints(width: int, height: int, features: Mapping[str, Features]) -> dic
 
 
 def _benchmark_result(config: RunConfig, digest: str, sample_set: SampleSet, checkpoint: Checkpoint, suite: PromptSuite,
-                      results: list[MetricResult], stages: dict[str, StageCost]) -> BenchmarkResult:
-    names = in_order({result.extractor for result in results} | set(DRAWN))
+                      results: list[MetricResult], stages: dict[str, StageCost], people: dict) -> BenchmarkResult:
+    names = in_order(_extractors(chosen_metrics(config)))
     digests = {"base": checkpoint.base_digest, "checkpoint": checkpoint.digest, "weights": checkpoint.weights_sha256,
                "training data": checkpoint.summary.data_digest if checkpoint.summary else "", "suite": suite.digest,
                "reference data": data_digest(config.data.reference), "samples": sample_set.digest,
@@ -207,4 +216,4 @@ def _benchmark_result(config: RunConfig, digest: str, sample_set: SampleSet, che
     return BenchmarkResult(
         digest=digest, name=config.name, config=config.model_dump(mode="json"), suite=suite.name, suite_version=suite.version,
         suite_digest=suite.digest, sampling=sample_set.sampling, samples=sample_set.samples, results=tuple(results),
-        provenance=collect_provenance(resolve_device(config.run.device), digests), stages=stages)
+        provenance=collect_provenance(resolve_device(config.run.device), digests), stages=stages, **people)

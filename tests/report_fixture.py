@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from sana_bench.prompts import Prompt, PromptSuite, Target
-from sana_bench.records import (BenchmarkResult, Checkpoint, MetricResult, Provenance, RegressionReport, Sample, Score,
-                                StageCost, TrainingSummary, Verdict, WorstSample)
+from sana_bench.records import (BenchmarkResult, Checkpoint, Composition, GroupScore, Measure, MetricResult, PromptComposition,
+                                Provenance, RegressionReport, Sample, Score, StageCost, TrainingSummary, Verdict, WorstSample)
 from sana_bench.results import SetStatistics, write_bundle
 from sana_bench.store import write_record
 
@@ -30,6 +30,24 @@ METRICS = (
 PROVENANCE = Provenance(
     created="2026-11-24T06:00:00Z", sana_bench="0.1.0", commit="0123456789abcdef", dirty=True, python="3.11.2",
     platform="Linux", device="cpu", packages={"torch": "2.14.1"}, digests={"base": "aa11", "suite": "bb22"})
+
+COMPOSITIONS = (
+    Composition(attribute="gender", classes=("feminine", "masculine"), counts=(12, 4), num_undetermined=4,
+                undetermined_reasons={"no face found": 3, "undetermined presentation": 1}, num_not_asked=4, shares=(0.75, 0.25),
+                corrected_shares=(0.818, 0.182), target=(0.5, 0.5),
+                measures={"entropy": Measure(value=0.594, low=0.41, high=0.77), "hill_1": Measure(value=1.75, low=None, high=None),
+                          "kl_to_target": Measure(value=0.117, low=-0.05, high=0.29)},
+                prompts=(PromptComposition(prompt_id="p0", counts=(2, 0), num_undetermined=0, entropy=0.0),)),
+    Composition(attribute="skin_tone", classes=("light", "medium", "dark"), counts=(0, 0, 0), num_undetermined=0,
+                undetermined_reasons={}, num_not_asked=24, shares=None, corrected_shares=None, target=None, measures={}, prompts=()),
+)
+GROUPS = tuple(
+    GroupScore(attribute="gender", group=group, metric="hand_rate", value=value, low=low, high=high, num_images=images,
+               num_prompts=images, enough=value is not None)
+    for group, value, low, high, images in (("feminine", 0.9, 0.8, 0.97, 12), ("masculine", 0.65, 0.4, 0.8, 7))) + tuple(
+    GroupScore(attribute="skin_tone", group=group, metric="hand_rate", value=value, low=value, high=value, num_images=images,
+               num_prompts=images, enough=value is not None)
+    for group, value, images in (("light", 0.7, 16), ("dark", None, 3)))
 
 Painter = Callable[[int, str], tuple[Image.Image, dict]]
 """(index of the pair, side) -> picture and its keypoints"""
@@ -53,14 +71,14 @@ def paint(index: int, side: str) -> tuple[Image.Image, dict]:
                    "faces": rng.uniform(0, 2048, (1, 478, 2)).tolist()}
 
 
-def make_run(root: Path, suite: PromptSuite, *, baseline: bool = True,
-             painter: Painter = paint) -> tuple[RegressionReport, Path, Path | None]:
+def make_run(root: Path, suite: PromptSuite, *, baseline: bool = True, painter: Painter = paint,
+             people: bool = True) -> tuple[RegressionReport, Path, Path | None]:
     """(report, candidate folder, baseline folder or None)"""
     samples = tuple(Sample(sample_id=f"{prompt.id}_0", prompt_id=prompt.id, sample_index=0, seed=1000 + index, width=2048,
                            height=2048, file_name=f"{prompt.id}_0.png", pixels_sha256="0" * 64)
                     for index, prompt in enumerate(suite.prompt))
     for side in ("baseline", "candidate") if baseline else ("candidate",):
-        _write_side(root / side, side, suite, samples, painter)
+        _write_side(root / side, side, suite, samples, painter, people)
     report = RegressionReport(
         outcome="regressed", headline="Regressed: of 7 metrics, 1 got worse (hand_shape_deviation), 2 got better, 4 did not."
         if baseline else 'No baseline "tiny" was accepted yet, so nothing was compared.',
@@ -81,7 +99,7 @@ def value_of(metric: str, index: int, side: str) -> float | None:
     return base + (difference * 3 / (1 + index) if side == "candidate" else 0.0)
 
 
-def _write_side(folder: Path, side: str, suite: PromptSuite, samples: tuple[Sample, ...], painter: Painter) -> None:
+def _write_side(folder: Path, side: str, suite: PromptSuite, samples: tuple[Sample, ...], painter: Painter, people: bool) -> None:
     (folder / "views").mkdir(parents=True)
     keypoints = {}
     for index, sample in enumerate(samples):
@@ -110,6 +128,7 @@ def _write_side(folder: Path, side: str, suite: PromptSuite, samples: tuple[Samp
         digest=side, name="tiny", config={"name": "tiny", "train": {"max_train_steps": 300, "target_modules": ["to_q"]}},
         suite=suite.name, suite_version=1, suite_digest=suite.digest, sampling={"guidance_scale": 4.5}, samples=samples,
         results=tuple(_result(side, len(samples), *row) for row in METRICS), provenance=PROVENANCE,
+        compositions=COMPOSITIONS if people else (), groups=GROUPS if people else (),
         stages={"train": cost, "generate": cost, "score": cost})
     write_bundle(folder, result, tuple(scores), statistics)
 

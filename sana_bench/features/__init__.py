@@ -15,7 +15,7 @@ from sana_bench.registry import Registry
 from sana_bench.store import digest_of
 
 Features = Mapping[str, np.ndarray]
-"""What one extractor read off one image: named arrays, which the store keeps as safetensors."""
+"""What one extractor read off one image: named arrays, which the store keeps as safetensors unless its extractor says no."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class ExtractorEntry:
     """Assets (names in assets.py) that it loads."""
     local_weights: tuple[Path, ...]
     """Weight files of our own that it loads."""
+    kept: bool
+    """Whether the store keeps its features. Those that could tell one person from another live in memory only."""
     make: Callable[[str], Extractor]
     """device -> extractor."""
 
@@ -71,7 +73,8 @@ EXTRACTORS: Registry[ExtractorEntry] = Registry("extractor", "sana_bench.feature
 
 
 def register_extractor(name: str, *, version: int, needs: tuple[str, ...] = (), assets: tuple[str, ...] = (),
-                       local_weights: tuple[Path, ...] = ()) -> Callable[[type], type]:
+                       local_weights: tuple[Path, ...] = (), kept: bool = True) -> Callable[[type], type]:
     """Class decorator: the class is called with the device and is then an Extractor."""
     return EXTRACTORS.decorator(name, lambda cls: ExtractorEntry(
-        name=name, version=version, needs=needs, assets=assets, local_weights=local_weights, make=cls))
+        name=name, version=version, needs=needs, assets=assets, local_weights=local_weights, kept=kept,
+        make=cls))

@@ -55,6 +55,15 @@ class Attributes:
         """Nothing native to free."""
 
 
+def biggest_face(keypoints_FPxy: np.ndarray) -> int:
+    """Index of the face with the largest bounding box.
+
+    Args:
+        keypoints_FPxy: (F, P, 2) pixels, F at least 1.
+    """
+    return int(np.argmax(np.ptp(keypoints_FPxy, axis=1).prod(axis=1)))
+
+
 def face_crop(pixels_HW3: np.ndarray, face_N2: np.ndarray) -> Image.Image:
     """The square around a face's points, resized to CROP_SIDE."""
     low, high = face_N2.min(axis=0), face_N2.max(axis=0)

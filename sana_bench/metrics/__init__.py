@@ -19,9 +19,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from sana_bench.features import Features
+from sana_bench.features import EXTRACTORS, Features
 from sana_bench.prompts import Prompt, Target
 from sana_bench.registry import Registry
+from sana_bench.store import digest_of
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class MetricEntry:
     kind: Literal["sample", "set"]
     extractor: str
     """The extractor whose features it is made of (that one's `needs` come along)."""
+    also_reads: tuple[str, ...]
+    """Extractors whose features of the generated images it reads beside; the reference has none of them."""
     higher_is_better: bool
     unit: str
     budget: float
@@ -112,6 +115,15 @@ class MetricEntry:
     """The other parts of the class docstring, by the names in CARD_SECTIONS; `about` is what stands before them."""
     make: Callable[[MetricContext], SampleMetric | SetMetric]
 
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        return (self.extractor, *self.also_reads)
+
+    def extractor_digest(self) -> str:
+        """Changes with everything that its features are made with."""
+        digests = [EXTRACTORS.get(name).digest() for name in self.extractors]
+        return digests[0] if len(digests) == 1 else digest_of(digests)
+
 
 CARD_SECTIONS = ("Formula", "Source", "Limits", "Use")
 """Headings in a metric's class docstring: how it is computed, whose idea it is, what it cannot tell, and what not to do with it."""
@@ -120,15 +132,15 @@ METRICS: Registry[MetricEntry] = Registry("metric", "sana_bench.metrics")
 
 
 def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], extractor: str, higher_is_better: bool,
-                    unit: str, budget: float, needs_reference: bool = False,
-                    fewest_images: int = 0, sees: tuple[str, ...] = ()) -> Callable[[type], type]:
+                    unit: str, budget: float, needs_reference: bool = False, fewest_images: int = 0,
+                    also_reads: tuple[str, ...] = (), sees: tuple[str, ...] = ()) -> Callable[[type], type]:
     """Class decorator; sets `extractor` on the class, whose docstring is the metric's card."""
     def entry(cls: type) -> MetricEntry:
         cls.extractor = extractor
         explanation, card = read_card(cls.__doc__ or "")
-        return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, higher_is_better=higher_is_better,
-                           unit=unit, budget=budget, needs_reference=needs_reference, fewest_images=fewest_images,
-                           sees=sees, explanation=explanation, card=card, make=cls)
+        return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, also_reads=also_reads,
+                           higher_is_better=higher_is_better, unit=unit, budget=budget, needs_reference=needs_reference,
+                           fewest_images=fewest_images, sees=sees, explanation=explanation, card=card, make=cls)
     return METRICS.decorator(name, entry)
 
 

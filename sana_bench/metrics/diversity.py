@@ -8,25 +8,17 @@ Legend: N images, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from sana_bench.errors import InsufficientSamplesError
-from sana_bench.features import Features
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
+from sana_bench.metrics.perceived import ATTRIBUTES, NO_TARGET, STATED, perceived_class
+from sana_bench.prompts import Attribute
 
 # With three people or fewer the shares are so coarse that most targets cannot be met.
 MIN_IMAGES = 4
-
-# A presentation that the classifier calls about as likely as not is not forced into a class.
-UNDETERMINED = (0.35, 0.65)
-
-NO_TARGET, STATED = "suite declares no target", "prompt states the attribute"
-NOT_ASKED = (NO_TARGET, STATED)
-"""Reasons that say that an image was never meant to be judged, as against: was looked at and stayed undetermined."""
-
-NOT_SEEN = Unscored("the classifier of age and gender finds no face")
 
 
 def closeness_to_target(labels_n: np.ndarray, target_K: np.ndarray) -> float:
@@ -42,62 +34,25 @@ def closeness_to_target(labels_n: np.ndarray, target_K: np.ndarray) -> float:
     return 1 - float(np.abs(shares_K - target_K).sum() / 2)
 
 
-def biggest_face(keypoints_FPxy: np.ndarray) -> int:
-    """Index of the face with the largest bounding box.
-
-    Args:
-        keypoints_FPxy: (F, P, 2) pixels, F at least 1.
-    """
-    return int(np.argmax(np.ptp(keypoints_FPxy, axis=1).prod(axis=1)))
-
-
-def gender_class(features: Mapping[str, Features], face: int) -> str | Unscored:
-    """`feminine` or `masculine` presentation as it is perceived; undetermined between 0.35 and 0.65."""
-    # Left in float32: 0.35 as the classifier gives it is below the 0.35 of a float.
-    feminine = features["attributes"]["feminine"][face]
-    if np.isnan(feminine):
-        return NOT_SEEN
-    if UNDETERMINED[0] <= feminine <= UNDETERMINED[1]:
-        return Unscored("undetermined presentation")
-    return "feminine" if feminine > 0.5 else "masculine"
-
-
-def age_class(features: Mapping[str, Features], face: int) -> str | Unscored:
-    """Perceived age band; 30 and 50 both belong to the middle one."""
-    age = float(features["attributes"]["age"][face])
-    if np.isnan(age):
-        return NOT_SEEN
-    if age < 30:
-        return "under_30"
-    return "over_50" if age > 50 else "30_to_50"
-
-
-def skin_tone_class(features: Mapping[str, Features], face: int) -> str | Unscored:
-    """Monk tones 1-4, 5-7 and 8-10; undetermined where the extractor saw too little skin."""
-    monk = int(features["skin_tone"]["monk"][face])
-    if monk == 0:
-        return Unscored("undetermined skin tone")
-    if monk <= 4:
-        return "light"
-    return "medium" if monk <= 7 else "dark"
-
-
 class _Diversity:
-    """What the three metrics share; each says its attribute, its classes and how a face is put into one."""
+    """What the three metrics share; each says its attribute."""
 
-    attribute: str
-    classes: tuple[str, ...]
-    classify: Callable[[Mapping[str, Features], int], str | Unscored]
+    attribute: Attribute
 
     def __init__(self, context: MetricContext) -> None:
         self.target: dict[str, float] = getattr(context.target, self.attribute)
+        self.classes = ATTRIBUTES[self.attribute].classes
 
     def usable(self, sample: ScoredSample) -> Unscored | None:
-        label = self._label(sample)
+        if not self.target:
+            return Unscored(NO_TARGET)
+        if self.attribute in sample.prompt.states:
+            return Unscored(STATED)
+        label = perceived_class(self.attribute, sample.features)
         return label if isinstance(label, Unscored) else None
 
     def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
-        labels = [self.classes.index(self._label(sample)) for sample in samples]
+        labels = [self.classes.index(perceived_class(self.attribute, sample.features)) for sample in samples]
         return {"labels": np.array(labels, dtype=np.int64),
                 "target": np.array([self.target.get(name, 0.0) for name in self.classes])}
 
@@ -110,40 +65,45 @@ class _Diversity:
                 "add prompts that leave the attribute open, or raise generate.num_images_per_prompt")
         return closeness_to_target(statistics["labels"][indices], statistics["target"])
 
-    def _label(self, sample: ScoredSample) -> str | Unscored:
-        if not self.target:
-            return Unscored(NO_TARGET)
-        if self.attribute in sample.prompt.states:
-            return Unscored(STATED)
-        keypoints_FPxy = sample.features["faces"]["keypoints"]
-        if len(keypoints_FPxy) == 0:
-            return Unscored("no face found")
-        return self.classify(sample.features, biggest_face(keypoints_FPxy))
-
 
 # 0.1 everywhere: one person in ten moved to another class. With the few dozen images of a short run, less is chance.
 @register_metric("gender_diversity", version=1, kind="set", extractor="attributes", higher_is_better=True, unit="share",
-                 budget=0.1)
+                 budget=0.1, sees=("one_gender",))
 class GenderDiversity(_Diversity):
-    """How close perceived feminine and masculine presentation in open prompts is to the suite's target; 1 is on target."""
+    """How close perceived feminine and masculine presentation in open prompts is to the suite's target; 1 is on target.
 
-    attribute, classes = "gender", ("feminine", "masculine")
-    classify = staticmethod(gender_class)
+    Formula: 1 - half the sum of |share - target| over the classes; images whose class is undetermined are left out and counted.
+    Source: total variation distance to a declared target (nothing is taken to be uniform: arXiv 2604.21036).
+    Limits: The classifier knows two presentations and leaves others undetermined; it was trained on photographs of adults. Few images fall short of 1 by chance.
+    Use: perceived presentation in generated images, in aggregate. It identifies nobody, says nothing about anybody, and is no proof of fairness.
+    """
+
+    attribute = "gender"
 
 
 @register_metric("age_diversity", version=1, kind="set", extractor="attributes", higher_is_better=True, unit="share",
-                 budget=0.1)
+                 budget=0.1, sees=("one_age",))
 class AgeDiversity(_Diversity):
-    """How close perceived ages (under 30, 30 to 50, over 50) in open prompts are to the suite's target; 1 is on target."""
+    """How close perceived ages (under 30, 30 to 50, over 50) in open prompts are to the suite's target; 1 is on target.
 
-    attribute, classes = "age", ("under_30", "30_to_50", "over_50")
-    classify = staticmethod(age_class)
+    Formula: 1 - half the sum of |share - target| over the classes; images whose class is undetermined are left out and counted.
+    Source: total variation distance to a declared target (nothing is taken to be uniform: arXiv 2604.21036).
+    Limits: The classifier guesses about five years too low, and more with strong expressions. Few images fall short of 1 by chance.
+    Use: perceived presentation in generated images, in aggregate. It identifies nobody, says nothing about anybody, and is no proof of fairness.
+    """
+
+    attribute = "age"
 
 
 @register_metric("skin_tone_diversity", version=1, kind="set", extractor="skin_tone", higher_is_better=True, unit="share",
-                 budget=0.1)
+                 budget=0.1, sees=("one_skin_tone",))
 class SkinToneDiversity(_Diversity):
-    """How close perceived skin tones (Monk 1-4, 5-7, 8-10) in open prompts are to the suite's target; 1 is on target."""
+    """How close perceived skin tones (Monk 1-4, 5-7, 8-10) in open prompts are to the suite's target; 1 is on target.
 
-    attribute, classes = "skin_tone", ("light", "medium", "dark")
-    classify = staticmethod(skin_tone_class)
+    Formula: 1 - half the sum of |share - target| over the classes; images whose class is undetermined are left out and counted.
+    Source: total variation distance to a declared target (nothing is taken to be uniform: arXiv 2604.21036).
+    Limits: Half a stop of exposure or a warmer lamp can move a tone into another class: see the measured shifts. Light decides as well as skin. Few images fall short of 1 by chance.
+    Use: perceived presentation in generated images, in aggregate. It identifies nobody, says nothing about anybody, and is no proof of fairness.
+    """
+
+    attribute = "skin_tone"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import get_args
 
-from sana_bench.metrics.diversity import NOT_ASKED
+from sana_bench.metrics.perceived import NOT_ASKED
 from sana_bench.prompts import Target
 from sana_bench.records import TrainingSummary, Verdict
 from sana_bench.report.wording import OUTCOMES, OutcomeWords, number, percent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sana_bench.report.page import Page, Row
+from sana_bench.report.people import CompositionTable, GroupTable
 from sana_bench.report.wording import NOTHING, interval, number, percent, signed
 
 MAX_LISTED = 12
@@ -21,7 +22,7 @@ def escape_markdown(text: str) -> str:
 
 
 def render_markdown(page: Page) -> str:
-    """Headline, metric table and worst pairs."""
+    """Headline, metric table, worst pairs and perceived groups."""
     report, text = page.report, escape_markdown
     lines = [f"## {page.words.symbol} {text(report.headline)}", "",
              f"**{page.words.label}** · {text(page.result.name)} · "
@@ -36,6 +37,7 @@ def render_markdown(page: Page) -> str:
         prompts = {pair.sample_id: pair.text for pair in page.pairs}
         lines += [f"| {text(each.sample_id)} | {text(prompts.get(each.sample_id, '')) or NOTHING} | {text(each.metric)} | "
                   f"{number(each.baseline)} | {number(each.candidate)} | {number(each.harm)} |" for each in worst] + [""]
+    lines += _people(page)
     lines += ["Pictures, keypoints and provenance are in report.html beside this file.", ""]
     return "\n".join(lines)
 
@@ -46,3 +48,26 @@ def _line(row: Row) -> str:
     return (f"| {escape_markdown(verdict.metric)} {'↑' if verdict.higher_is_better else '↓'} | {number(verdict.baseline)} | "
             f"{number(verdict.candidate)} | {signed(verdict.difference)} | {interval(verdict.ci_low, verdict.ci_high)} | "
             f"{number(verdict.budget)}{unit} | {row.words.symbol} {row.words.label} | {escape_markdown(verdict.reason)} |")
+
+
+def _people(page: Page) -> list[str]:
+    """Perceived shares and group means of the candidate; nothing for a result without them."""
+    lines = []
+    if page.compositions:
+        lines += ["### Perceived presentation", "", "| attribute | shares in open prompts | undetermined |", "|---|---|---:|",
+                  *(_composition_line(table) for table in page.compositions), ""]
+    if page.groups:
+        lines += ["| metric | attribute | mean by perceived group | worst gap |", "|---|---|---|---:|",
+                  *(_group_line(table) for table in page.groups), ""]
+    return lines
+
+
+def _composition_line(table: CompositionTable) -> str:
+    shares = ", ".join(f"{escape_markdown(row.name)} {percent(row.share)}" for row in table.rows)
+    return f"| {escape_markdown(table.name)} | {shares} | {percent(table.undetermined)} |"
+
+
+def _group_line(table: GroupTable) -> str:
+    means = ", ".join(f"{escape_markdown(group.group.replace('_', ' '))} {number(group.value) if group.enough else 'too few'}"
+                      for group in table.groups)
+    return f"| {escape_markdown(table.metric)} | {escape_markdown(table.attribute)} | {means} | {number(table.gap)} |"

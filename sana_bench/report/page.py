@@ -17,6 +17,7 @@ from sana_bench.report.charts import (Attribute, Bar, ForestRow, LossCurve, comm
                                       perceived_attributes)
 from sana_bench.report.pairs import (ALONE_PX, MAX_THUMB_PAIRS, THUMB_PX, Pair, Shot, WorstPair, make_pairs, open_album,
                                      worst_pairs)
+from sana_bench.report.people import CompositionTable, GroupTable, composition_tables, group_tables
 from sana_bench.report.wording import NOT_COMPARED, OUTCOMES, OutcomeWords
 from sana_bench.results import ResultBundle
 from sana_bench.store import read_record
@@ -69,6 +70,8 @@ class Page:
     reach: float
     loss: LossCurve | None
     attributes: list[Attribute]
+    compositions: tuple[CompositionTable, ...]
+    groups: tuple[GroupTable, ...]
     sample_metrics: tuple[str, ...]
     prompt_rows: tuple[PromptRow, ...]
     pairs: list[Pair]
@@ -100,6 +103,7 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
                    for verdict in verdicts),
         forest=forest(verdicts, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
         attributes=perceived_attributes(candidate, baseline),
+        compositions=composition_tables(result, baseline.result if baseline else None), groups=group_tables(result),
         sample_metrics=tuple(each.metric for each in result.results if each.kind == "sample"),
         prompt_rows=_prompt_rows(pairs, {pair.sample_id for pair in pairs[:MAX_THUMB_PAIRS]}), pairs=pairs, worst=worst_pairs(report, pairs, album),
         thumbs={pair.sample_id: album.shots(pair.sample_id, thumb_px) for pair in pairs[:MAX_THUMB_PAIRS]}, suite=suite,

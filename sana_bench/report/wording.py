@@ -52,6 +52,11 @@ def interval(low: float | None, high: float | None) -> str:
     return NOTHING if low is None or high is None else f"{signed(low)} to {signed(high)}"
 
 
+def limits(low: float | None, high: float | None) -> str:
+    """An interval of a value, not of a difference: no sign where there is none to tell."""
+    return NOTHING if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
 def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{100 * share:.3g} %"
 

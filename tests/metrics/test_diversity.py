@@ -7,8 +7,8 @@ import pytest
 
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored
-from sana_bench.metrics.diversity import (AgeDiversity, GenderDiversity, SkinToneDiversity, age_class, biggest_face,
-                                          closeness_to_target, gender_class, skin_tone_class)
+from sana_bench.metrics.diversity import AgeDiversity, GenderDiversity, SkinToneDiversity, closeness_to_target
+from sana_bench.metrics.perceived import age_class, biggest_face, gender_class, skin_tone_class
 from sana_bench.prompts import Attribute, Prompt, Target
 
 TARGET = Target(gender={"feminine": 0.5, "masculine": 0.5}, age={"under_30": 0.3, "30_to_50": 0.4, "over_50": 0.3},

@@ -160,7 +160,7 @@ def test_noise_has_no_face_and_no_hand(extractors: Mapping[str, Extractor]) -> N
         "hands.keypoints": (0, 21, 2), "hands.score": (0,), "hands.side": (0,),
         "faces.keypoints": (0, 478, 2), "faces.depth": (0, 478), "faces.blendshapes": (0, 52),
         "attributes.feminine": (0,), "attributes.age": (0,),
-        "skin_tone.lab": (0, 3), "skin_tone.monk": (0,), "skin_tone.ita": (0,), "skin_tone.num_pixels": (0,)}
+        "skin_tone.lab": (0, 3), "skin_tone.monk": (0,), "skin_tone.ita": (0,), "skin_tone.hue": (0,), "skin_tone.num_pixels": (0,)}
 
 
 def test_a_face_that_the_classifier_does_not_see_is_nan(extractors: Mapping[str, Extractor]) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sana_bench.features.skin_tone import (MONK_HEX, SKIN_POLYGONS, ita, monk_lab, nearest_monk, rgb_to_lab, skin_pixels,
-                                           skin_tone)
+from sana_bench.features.skin_tone import (MONK_HEX, SKIN_POLYGONS, evenly_lit, hue, ita, monk_lab, nearest_monk, rgb_to_lab,
+                                           skin_pixels, skin_tone)
 
 SIDE = 400
 BACKGROUND = (0, 255, 0)
@@ -73,6 +73,40 @@ def test_ita_is_an_angle_in_all_directions() -> None:
     assert ita(np.array([40, 0, 0])) == pytest.approx(-90)
 
 
+def test_hue_is_an_angle_from_red_to_yellow() -> None:
+    assert [hue(np.array([50, *ab])) for ab in ((1, 0), (1, 1), (0, 1), (-1, 0))] == pytest.approx([0, 45, 90, 180])
+    assert hue(monk_lab()[4]) == pytest.approx(81.5, abs=0.05)  # published beside the ITA
+
+
+def lit(left: float, right: float, mottled: float = 0) -> np.ndarray:
+    """A face of Monk tone 6, its cheeks `left` and `right` times as bright; every other row in part by `mottled` less so."""
+    pixels = face(tuple(bytes.fromhex(MONK_HEX[5]))).astype(float)
+    pixels[200:, :200] *= left
+    pixels[200:, 200:] *= right
+    pixels[::2] *= 1 - mottled
+    return pixels.astype(np.uint8)
+
+
+def test_a_cheek_in_shadow_leaves_the_tone_undetermined() -> None:
+    even, shadow = skin_tone(lit(1, 1), mesh()), skin_tone(lit(1, 0.7), mesh())
+    assert even.monk == 6 and shadow.monk == 0
+    np.testing.assert_allclose(shadow.lab, even.lab)  # two of three parts still say what they said
+    assert skin_tone(lit(1, 0.9), mesh()).monk == 6
+
+
+def test_dappled_light_leaves_the_tone_undetermined() -> None:
+    assert skin_tone(lit(1, 1, mottled=0.1), mesh()).monk == 6
+    assert skin_tone(lit(1, 1, mottled=0.3), mesh()).monk == 0
+
+
+def test_even_light_by_its_limits() -> None:
+    flat = np.full(100, 60.0)
+    assert evenly_lit([flat, flat, flat + 10]) and not evenly_lit([flat, flat, flat + 10.1])
+    assert evenly_lit([flat, flat, flat[:19] + 30])  # too few pixels to have a say
+    half = np.repeat([60.0, 72.0], 50)
+    assert evenly_lit([half] * 3) and not evenly_lit([np.repeat([60.0, 72.1], 50)] * 3)
+
+
 def test_a_colour_far_from_skin_is_undetermined() -> None:
     for colour in ((30, 60, 220), (40, 200, 60), (240, 30, 30)):
         assert skin_tone(face(colour), mesh()).monk == 0
@@ -108,7 +142,7 @@ def test_a_tiny_face_is_undetermined_but_counted() -> None:
 def test_a_face_outside_the_image_has_no_pixel() -> None:
     tone = skin_tone(face((160, 126, 86)), mesh(left=5000))
     assert (tone.monk, tone.num_pixels) == (0, 0)
-    assert np.isnan(tone.lab).all() and np.isnan(tone.ita)
+    assert np.isnan(tone.lab).all() and np.isnan(tone.ita) and np.isnan(tone.hue)
 
 
 def test_pixels_are_those_inside_the_polygons_and_the_image() -> None:

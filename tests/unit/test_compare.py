@@ -93,6 +93,23 @@ def test_a_metric_below_its_own_number_of_images_is_shown_and_not_judged():
     assert only(shifted(-0.2), fewest_images=NUM).outcome == "regressed"
 
 
+@pytest.mark.parametrize(("fewest_images", "outcome"), [(0, "missing"), (NUM, "missing"), (NUM + 1, "inconclusive")])
+def test_a_value_lost_below_that_number_is_not_judged_either(fewest_images: int, outcome: str):
+    changes = {"hand_rate": {"fewest_images": fewest_images}}
+    lost = {"hand_rate": {"fewest_images": fewest_images, "value": None, "num_scored": 0}}
+    verdict = run(make_bundle({"hand_rate": [None] * NUM}, changes=lost), make_bundle({"hand_rate": BASE}, changes=changes)).verdicts[0]
+    assert verdict.outcome == outcome and "no value on it" in verdict.reason
+
+
+@pytest.mark.parametrize(("fewest_images", "outcome"), [(0, "missing"), (3, "missing"), (4, "inconclusive")])
+def test_too_few_pairs_below_that_number_are_not_judged_either(fewest_images: int, outcome: str):
+    """The set metric needs 4 samples and has 3 on either side."""
+    with set_metric_registered():
+        side = make_bundle({}, sets={SET_METRIC: BASE[:3]}, changes={SET_METRIC: {"fewest_images": fewest_images}})
+        verdict = run(side, side).verdicts[0]
+    assert verdict.outcome == outcome and "needs 4 samples" in verdict.reason
+
+
 def test_identical_sides_are_unchanged_with_no_difference():
     with set_metric_registered():
         side = make_bundle({"hand_rate": BASE}, sets={SET_METRIC: BASE}, changes={"hand_rate": {"budget": 0.0}})

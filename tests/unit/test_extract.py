@@ -93,3 +93,43 @@ def test_the_prompt_is_part_of_a_features_identity(calls, tmp_path):
         other = Item(identity="image 3", prompt="other", load=lambda: np.zeros((4, 4, 3), np.uint8))
         features.features_of([other], "look")
     assert "brightness other" in calls
+
+
+@pytest.fixture
+def secret():
+    """An extractor whose features must not be kept, and one that needs it; the list says what ran."""
+    seen: list[str] = []
+
+    @register_extractor("test_secret", version=1, kept=False)
+    class Secret:
+        def __init__(self, device):
+            pass
+
+        def extract(self, view, known):
+            seen.append("secret")
+            return {"value": np.full(7, 1234.5)}
+
+        def close(self):
+            pass
+
+    @register_extractor("test_of_secret", version=1, needs=("test_secret",))
+    class OfSecret(Secret):
+        def extract(self, view, known):
+            seen.append("of secret")
+            return {"value": known["test_secret"]["value"][:1] * 0}
+
+    yield seen
+    for name in ("test_secret", "test_of_secret"):
+        del EXTRACTORS._entries[name]
+
+
+def test_features_that_are_not_to_be_kept_are_made_again_and_never_on_disk(secret, tmp_path):
+    decoded: list[int] = []
+    for _ in range(2):
+        with FeatureStore(Store(tmp_path), ["test_of_secret"], "cpu") as features:
+            found = features.features_of([item(3, decoded)], "look")[0]
+        assert found["test_secret"]["value"].tolist() == [1234.5] * 7
+    assert decoded == [3, 3] and secret == ["secret", "of secret", "secret"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 1  # what was made of it, which may be kept
+    assert np.full(7, 1234.5).tobytes()[:8] not in files[0].read_bytes()

@@ -91,12 +91,65 @@ def test_hostile_words_elsewhere_in_the_records_are_inert_too(tmp_path):
     result["config"][HOSTILE] = {HOSTILE: HOSTILE}
     for each in result["results"]:
         each |= {"unscored_reasons": {HOSTILE: 1}, "explanation": HOSTILE, "extractor": HOSTILE}
+    for each in result["compositions"]:
+        each |= {"attribute": HOSTILE, "classes": [HOSTILE] * len(each["classes"]), "undetermined_reasons": {HOSTILE: 1}}
+    for each in result["groups"]:
+        each |= {"attribute": HOSTILE, "group": HOSTILE, "metric": HOSTILE}
     (candidate / "result.json").write_text(json.dumps(result))
     page = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    markdown = (tmp_path / "run" / "report.md").read_text()
+    rows = [line for line in markdown.splitlines() if line.startswith("| &lt;script")]
+    assert rows and not any(re.search(r"(?<!\\)[`\[\]!]|@me\b|<script", row) for row in rows)
     dangerous = [(tag, name) for tag, attributes in Elements(page).found for name in attributes if name.startswith("on") or tag == "a" and name == "href"]
     assert not [name for _, name in dangerous if name.startswith("on")]
     assert "<script>alert" not in page and page.count("<script") == plain.count("<script") and 'src="x"' not in page
     assert [json.loads(attributes["data-tags"])[-1] for tag, attributes in Elements(page).found if "data-tags" in attributes][1] == HOSTILE
+
+
+def cells(html: str, section: str) -> list[list[str]]:
+    """The text of every cell of every row in the panel of that id."""
+    panel = re.search(rf'<details class="panel" id="{section}">.*?</details>', html, re.DOTALL)[0]
+    return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)]
+            for row in re.findall(r"<tr[^>]*>(.*?)</tr>", panel, re.DOTALL)]
+
+
+def test_compositions_show_shares_correction_target_and_measures(tmp_path):
+    html, markdown = render(tmp_path)
+    rows = cells(html, "compositions")
+    assert ["feminine", "12", "75 %", "81.8 %", "50 %"] in rows
+    assert ["undetermined", "4", "20 %", "", ""] in rows  # 4 of the 20 that were looked at
+    assert ["light", "0", "–", "–", "–"] in rows and ["undetermined", "0", "–", "", ""] in rows
+    assert ["entropy in nats", "0.594", "0.594", "0.410 to 0.770"] in rows
+    assert ["effective classes (Hill 1)", "1.75", "1.75", "–"] in rows
+    assert ["divergence from the target in nats", "0.117", "0.117", "−0.050 to 0.290"] in rows
+    assert "Undetermined: 3 × no face found, 1 × undetermined presentation." in html
+    assert "| gender | feminine 75 %, masculine 25 % | 20 % |" in markdown
+
+
+def test_groups_show_means_the_gap_and_which_are_too_small(tmp_path):
+    html, markdown = render(tmp_path)
+    rows = cells(html, "groups")
+    assert ["hand_rate", "gender", "masculine", "7", "7", "0.650", "0.400 to 0.800"] in rows
+    assert ["hand_rate", "gender", "worst gap", "", "", "0.250", ""] in rows
+    assert ["hand_rate", "skin tone", "dark", "3", "3", "too few"] in rows
+    assert ["hand_rate", "skin tone", "worst gap", "", "", "–", ""] in rows  # one group alone has no gap
+    assert "| hand_rate | skin tone | light 0.700, dark too few | – |" in markdown
+
+
+def test_a_result_without_people_has_no_such_tables(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(4), people=False)
+    result = json.loads((candidate / "result.json").read_text())
+    del result["compositions"], result["groups"]  # as written before there were any
+    (candidate / "result.json").write_text(json.dumps(result))
+    html = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    markdown = (tmp_path / "run" / "report.md").read_text()
+    assert 'id="compositions"' not in html and 'id="groups"' not in html and "Perceived presentation" not in markdown
+    assert "Perceived gender" in html  # the charts, made of the metrics, stay
+
+
+def test_people_of_the_candidate_alone_have_no_column_of_a_baseline(tmp_path):
+    html, _ = render(tmp_path, baseline=False)
+    assert ["entropy in nats", "0.594", "0.410 to 0.770"] in cells(html, "compositions")
 
 
 def test_what_was_not_compared_is_not_compared_by_the_report(tmp_path):

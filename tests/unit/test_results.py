@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sana_bench.errors import StoreError
+from sana_bench.records import Composition, GroupScore, Measure
 from sana_bench.results import (RESULT_FILE, SCORES_FILE, STATISTICS_FILE, ResultBundle, SetStatistics, load_bundle,
                                 write_bundle)
 from tests.bundles import make_bundle, write_result_folder
@@ -110,7 +111,14 @@ def test_numbers_that_are_not_finite_are_never_written(bundle: ResultBundle, tmp
                                                           bundle.result.results[1])})
     held = {"age_diversity": SetStatistics(bundle.statistics["age_diversity"].sample_ids,
                                            {"values": np.array([bad, 1.0, 1.0])})}
+    group = GroupScore(attribute="gender", group="feminine", metric="hand_rate", value=0.5, low=bad, high=0.6, num_images=9,
+                       num_prompts=9, enough=True)
+    composition = Composition(attribute="gender", classes=("feminine", "masculine"), counts=(4, 4), num_undetermined=0,
+                              undetermined_reasons={}, num_not_asked=0, shares=(0.5, 0.5), corrected_shares=None, target=None,
+                              measures={"entropy": Measure(value=bad, low=None, high=None)}, prompts=())
     for spoiled in (dataclasses.replace(bundle, scores=(score, *bundle.scores[1:])),
+                    dataclasses.replace(bundle, result=bundle.result.model_copy(update={"groups": (group,)})),
+                    dataclasses.replace(bundle, result=bundle.result.model_copy(update={"compositions": (composition,)})),
                     dataclasses.replace(bundle, result=result),
                     dataclasses.replace(bundle, statistics=held)):
         with pytest.raises(StoreError, match="nan|inf|not finite"):

@@ -1,0 +1,1 @@
+"""What the metrics are worth: measured on pictures whose answer, or whose damage, is known."""
