@@ -7,10 +7,11 @@ from sana_bench.extract import in_order
 from sana_bench.features import EXTRACTORS
 from sana_bench.metrics import METRICS, MetricEntry
 from sana_bench.records import Record
+from sana_bench.selftest.facts import AGREEMENT, SHIFT
 from sana_bench.selftest.results import MetricSelfTest, known_facts, known_selftest, why_not_judged
 from sana_bench.split import LEARNED_KINDS
 
-FACTS = {"skin_tone": ("skin tone under other light",), "attributes": ("agreement",)}
+FACTS = {"skin_tone": (SHIFT, AGREEMENT), "attributes": (AGREEMENT,)}
 """What else the self-test measured that belongs on a card, by extractor."""
 
 
@@ -54,7 +55,7 @@ def card_of(entry: MetricEntry) -> MetricCard:
         name=entry.name, version=entry.version, explanation=entry.explanation, about=entry.card.get("about", ""),
         formula=entry.card.get("formula", ""), source=entry.card.get("source", ""), limits=entry.card.get("limits", ""),
         responsible_use=entry.card.get("use", ""), kind=entry.kind, unit=entry.unit, higher_is_better=entry.higher_is_better,
-        budget=entry.budget, extractor=entry.extractor, extractors=tuple(in_order([entry.extractor])), needs_reference=entry.needs_reference,
+        budget=entry.budget, extractor=entry.extractor, extractors=tuple(in_order(entry.extractors)), needs_reference=entry.needs_reference,
         fewest_images=entry.fewest_images, trained_on=tuple(sorted(name for name in LEARNED_KINDS if part and name.startswith(f"{part}_"))),
         seconds_per_image=test.seconds_per_image if test else None, judges=not why, why_not=why, self_test=test,
         facts={name: facts[name] for name in FACTS.get(entry.extractor, ()) if name in facts})

@@ -6,7 +6,7 @@ direction), its interval over prompts, and the budget, exactly one row of this t
     interval of the gain      gain              outcome
     ------------------------  ----------------  ------------------------------------------------------------------
     too few prompts or none   any               inconclusive  (fewer than statistics.fewest_prompts, or than the metric's
-                                                              own fewest_images)
+                                                              own fewest_images; or the metric failed its self-test)
     wholly below 0            below -budget     regressed     worse, beyond the budget, and told from no change
     wholly above 0            above +budget     improved      its mirror image: swapping the sides swaps the two
     not below -budget         (any other)       unchanged     a loss beyond the budget is excluded
@@ -146,22 +146,29 @@ def _judge_pairs(result: MetricResult, pairs: Pairs, suite: str, budget: float, 
     difference = _difference(pairs, settings)
     ends = (difference.low, difference.high)
     gain = difference if result.higher_is_better or ends[0] is None else Interval(-difference.value, -ends[1], -ends[0])
-    too_few = len(everything) < result.fewest_images
-    outcome = "inconclusive" if too_few else judge(gain, budget, num_prompts, settings.confidence)
-    needed = _needed(gain, budget, num_prompts, settings.confidence) if outcome == "inconclusive" and not too_few else None
+    unjudged = _why_not_judged(result, len(everything))
+    outcome = "inconclusive" if unjudged else judge(gain, budget, num_prompts, settings.confidence)
+    needed = _needed(gain, budget, num_prompts, settings.confidence) if outcome == "inconclusive" and not unjudged else None
     effect = None
     if ends[0] is not None:
         effect = smallest_detectable_effect((ends[1] - ends[0]) / 2, num_prompts, settings.confidence)
-    why = (f"shown, not judged: below {result.fewest_images} images its bias can hide or feign a change" if too_few else
-           _why(outcome, gain, budget, result.unit, num_prompts, settings.confidence))
+    why = unjudged or _why(outcome, gain, budget, result.unit, num_prompts, settings.confidence)
     clauses = [why, pairs.lost]
-    if outcome == "inconclusive" and not too_few:
+    if outcome == "inconclusive" and not unjudged:
         clauses.insert(1, f"about {needed} prompts would tell" if needed else "no practical number of prompts would tell")
     baseline, candidate = (evaluate(everything) for evaluate in pairs.evaluate)
     return Verdict(metric=result.metric, suite=suite, outcome=outcome, baseline=baseline, candidate=candidate,
                    difference=difference.value, ci_low=ends[0], ci_high=ends[1], budget=budget, num_pairs=len(everything),
                    smallest_detectable_effect=effect, num_prompts_needed=needed, unit=result.unit,
                    higher_is_better=result.higher_is_better, reason="; ".join(filter(None, clauses)))
+
+
+def _why_not_judged(result: MetricResult, num_pairs: int) -> str:
+    """Why a metric's difference is shown and not judged; empty where it is judged."""
+    if result.not_judged:
+        return f"shown, not judged: {result.not_judged}"
+    few = num_pairs < result.fewest_images
+    return f"shown, not judged: below {result.fewest_images} images its bias can hide or feign a change" if few else ""
 
 
 def _difference(pairs: Pairs, settings: CompareSection) -> Interval:
@@ -238,8 +245,8 @@ def _places(result: MetricResult, side: ResultBundle) -> dict[str, float] | dict
 
 
 def _harms(result: MetricResult, pairs: Pairs, budget: float) -> list[WorstSample]:
-    """Pairs that lost on a sample metric."""
-    if pairs.values is None:
+    """Pairs that lost on a sample metric that judges."""
+    if pairs.values is None or result.not_judged:
         return []
 
     def harm(before: float, after: float) -> float:

@@ -148,7 +148,7 @@ def _make_run_folder(config: RunConfig, run_dir: Path, result: BenchmarkResult, 
         report = compare(load_bundle(result_folder), baseline, config.compare, name)
         stages = {**result.stages, "compare": meter.cost()}
     with measure() as meter:
-        names = [*files_of(result), "suite.json", "checkpoint.json"]
+        names = [*files_of(result), "suite.json", "checkpoint.json", "cards.json"]
         copy_files(result_folder, run_dir, [name for name in names if name != RESULT_FILE])
         if baseline and baseline_folder and baseline_copy:
             copy_files(baseline_folder, baseline_copy, files_of(baseline.result))

@@ -116,6 +116,8 @@ class MetricResult(Record):
     extractor_digest: str
     fewest_images: int = 0
     """From how many pairs of images on it may decide."""
+    not_judged: str = ""
+    """Why it may not decide anything, whatever the number of images; empty where it may."""
     kind: Literal["sample", "set"]
     """`sample`: a mean of per-image values; `set`: a value of the whole set."""
     explanation: str

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from sana_bench.assets import asset_digest
+from sana_bench.cards import card_of
 from sana_bench.config import RunConfig
-from sana_bench.data.manifest import Manifest, Row, data_digest, load_manifest
-from sana_bench.data.views import fit_view
+from sana_bench.data.manifest import data_digest, load_manifest, picture_view
 from sana_bench.demographics import compositions, demographics_digest, group_scores
-from sana_bench.errors import DataError, InsufficientSamplesError, StoreError
+from sana_bench.errors import InsufficientSamplesError, StoreError
 from sana_bench.extract import FeatureStore, Item, in_order
 from sana_bench.features import EXTRACTORS, Features
 from sana_bench.images import pixels_sha256, read_image
@@ -25,15 +25,16 @@ from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample
 from sana_bench.models import device_in_identity, resolve_device
 from sana_bench.prompts import PromptSuite
 from sana_bench.provenance import collect_provenance, package_versions
-from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, SampleSet, Score, StageCost
+from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, Sample, SampleSet, Score, StageCost
 from sana_bench.results import SetStatistics, write_bundle
+from sana_bench.selftest.results import why_not_judged
 from sana_bench.statistics import mean_interval, set_interval
 from sana_bench.store import Store, digest_of, write_bytes, write_record
 
 KIND = "results"
 VIEW_PX = 1024
-DRAWN = ("pose", "hands", "faces")
-"""Extractors whose points the report draws; they always run."""
+DRAWN = {"poses": "pose", "hands": "hands", "faces": "faces"}
+"""What the report draws, and the extractors of it, which always run."""
 
 
 def chosen_metrics(config: RunConfig) -> list[MetricEntry]:
@@ -44,7 +45,7 @@ def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite)
     """Digest of everything that decides the scores."""
     entries = chosen_metrics(config)
     extractors = in_order(_extractors(entries))
-    return digest_of([sample_set_digest, suite.digest, [[entry.name, entry.version, entry.budget] for entry in entries],
+    return digest_of([sample_set_digest, suite.digest, [[entry.name, entry.version, entry.budget, why_not_judged(entry)] for entry in entries],
                       [EXTRACTORS.get(name).digest() for name in extractors], data_digest(config.data.reference),
                       demographics_digest(), config.compare.confidence, config.compare.num_resamples, config.compare.seed, package_versions(),
                       device_in_identity(config.run.device)])
@@ -52,7 +53,7 @@ def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite)
 
 def _extractors(entries: Sequence[MetricEntry]) -> set[str]:
     """What is read off generated images."""
-    return {name for entry in entries for name in entry.extractors} | set(DRAWN)
+    return {name for entry in entries for name in entry.extractors} | set(DRAWN.values())
 
 
 def find_result(config: RunConfig, sample_set_digest: str, suite: PromptSuite, store: Store) -> Path | None:
@@ -79,9 +80,10 @@ def _score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, sui
     folder, entries = store.folder(KIND, digest), chosen_metrics(config)
     with measure() as meter:
         samples, context = _look(config, sample_set, suite, store, entries, folder)
-        scores, statistics, results = [], {}, []
+        scores, statistics, results, parts = [], {}, [], {}
         for entry in entries:
             rows, held, result = evaluate_metric(entry, samples, context, config)
+            parts.update(_parts(entry, samples, context))
             scores += rows
             results.append(result)
             if held is not None:
@@ -89,6 +91,9 @@ def _score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, sui
         people = {"compositions": compositions(samples, suite.target, config.compare),
                   "groups": group_scores(samples, scores, config.compare)}
         cost = meter.cost()
+    points = {sample.sample_id: _keypoints(size, sample, parts) for size, sample in zip(sample_set.samples, samples, strict=True)}
+    write_bytes(folder / "keypoints.json", json.dumps(points, separators=(",", ":")).encode())
+    write_bytes(folder / "cards.json", json.dumps([card_of(entry).model_dump(mode="json") for entry in entries]).encode())
     write_record(folder / "suite.json", suite)
     write_record(folder / "checkpoint.json", checkpoint)
     stages = {"train": checkpoint.cost, "generate": sample_set.cost, "score": cost}
@@ -120,8 +125,8 @@ def evaluate_metric(entry: MetricEntry, samples: Sequence[ScoredSample], context
         metric=entry.name, version=entry.version, value=value, ci_low=low, ci_high=high, num_scored=len(usable),
         num_unscored=len(unscored), unscored_reasons=dict(Counter(value.reason for value in unscored.values())), unit=entry.unit,
         higher_is_better=entry.higher_is_better, budget=entry.budget, extractor=", ".join(entry.extractors),
-        extractor_digest=entry.extractor_digest(), fewest_images=entry.fewest_images,
-        kind=entry.kind, explanation=entry.explanation)
+        extractor_digest=entry.extractor_digest(), fewest_images=entry.fewest_images, not_judged=why_not_judged(entry), kind=entry.kind,
+        explanation=entry.explanation)
 
 
 def _score_row(entry: MetricEntry, sample_id: str, value: float | Unscored | None) -> Score:
@@ -143,7 +148,7 @@ def _set_value(entry: MetricEntry, metric, usable: Sequence[ScoredSample], promp
 
 def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: Store, entries: Sequence[MetricEntry],
           folder: Path) -> tuple[list[ScoredSample], MetricContext]:
-    """Features of all samples and of the reference; writes keypoints and small views for the report."""
+    """Features of all samples and of the reference; writes small views for the report."""
     device, images = resolve_device(config.run.device), store.folder("samples", sample_set.digest)
     views = [folder / "views" / f"{sample.sample_id}.webp" for sample in sample_set.samples]
     items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text,
@@ -154,9 +159,6 @@ def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: S
     for item, view in zip(items, views, strict=True):
         if not view.exists():  # its features were in the store, so nothing has decoded it yet
             item.load()
-    points = {sample.sample_id: _keypoints(sample.width, sample.height, each)
-              for sample, each in zip(sample_set.samples, found, strict=True)}
-    write_bytes(folder / "keypoints.json", json.dumps(points, separators=(",", ":")).encode())
     samples = [ScoredSample(sample_id=sample.sample_id, prompt=suite.by_id(sample.prompt_id), features=each)
                for sample, each in zip(sample_set.samples, found, strict=True)]
     reference, people = _reference_features(config, entries, store, device)
@@ -171,17 +173,10 @@ def _reference_features(config: RunConfig, entries: Sequence[MetricEntry], store
         return [], []
     manifest = load_manifest(config.data.reference, store)
     size = (config.generate.width, config.generate.height)
-    items = [Item(digest_of([manifest.digest, row.file_name, size]), row.text, lambda row=row: _reference_view(manifest, row, size))
+    items = [Item(digest_of([manifest.digest, row.file_name, size]), row.text, partial(picture_view, manifest, row, size))
              for row in manifest.rows]
     with FeatureStore(store, wanted, device) as features:
         return features.features_of(items, "look at reference people"), [row.person for row in manifest.rows]
-
-
-def _reference_view(manifest: Manifest, row: Row, size: tuple[int, int]) -> np.ndarray:
-    from PIL import Image
-
-    image = Image.fromarray(read_image(manifest.folder / row.file_name, DataError))
-    return np.asarray(fit_view(image, *size, fit=row.fit, focus_y=row.focus_y))
 
 
 def _read_and_show(path: Path, sha256: str, view: Path) -> np.ndarray:
@@ -199,10 +194,21 @@ def _read_and_show(path: Path, sha256: str, view: Path) -> np.ndarray:
     return pixels
 
 
-def _keypoints(width: int, height: int, features: Mapping[str, Features]) -> dict:
-    pose = features["pose"]["keypoints"]
-    return {"width": width, "height": height, "pose": pose[0].round(1).tolist() if len(pose) else [],
-            "hands": features["hands"]["keypoints"].round(1).tolist(), "faces": features["faces"]["keypoints"].round(1).tolist()}
+def _parts(entry: MetricEntry, samples: Sequence[ScoredSample], context: MetricContext) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Of a metric with a value a hand, face or body: these values and what they are made of, by part and sample."""
+    metric = entry.make(context) if entry.kind == "sample" else None
+    if not hasattr(metric, "score_parts"):
+        return {}
+    return {metric.part: {sample.sample_id: [
+        {entry.name: round(value, 3), **{name: round(each, 3) for name, each in made_of.items() if np.isfinite(each)}}
+        for value, made_of in zip(metric.score_parts(sample).tolist(), metric.explain_parts(sample), strict=True)] for sample in samples}}
+
+
+def _keypoints(size: Sample, sample: ScoredSample, parts: Mapping[str, Mapping[str, list]]) -> dict:
+    """What the report draws over one image."""
+    points = {name: sample.features[extractor]["keypoints"].round(1).tolist() for name, extractor in DRAWN.items()}
+    return {"width": size.width, "height": size.height, **points,
+            "parts": {part: by_sample[sample.sample_id] for part, by_sample in parts.items()}}
 
 
 def _benchmark_result(config: RunConfig, digest: str, sample_set: SampleSet, checkpoint: Checkpoint, suite: PromptSuite,

@@ -67,8 +67,9 @@ def paint(index: int, side: str) -> tuple[Image.Image, dict]:
     image = Image.new("RGB", (512, 512), (40 + 10 * index % 200, 90, 160 if side == "baseline" else 60))
     rng = np.random.default_rng(index)
     pose = np.c_[rng.uniform(0, 2048, (33, 2)), np.ones(33)]
-    return image, {"width": 2048, "height": 2048, "pose": pose.tolist(), "hands": rng.uniform(0, 2048, (2, 21, 2)).tolist(),
-                   "faces": rng.uniform(0, 2048, (1, 478, 2)).tolist()}
+    return image, {"width": 2048, "height": 2048, "poses": [pose.tolist()], "hands": rng.uniform(0, 2048, (2, 21, 2)).tolist(),
+                   "faces": rng.uniform(0, 2048, (1, 478, 2)).tolist(),
+                   "parts": {"hand": [{"hand_plausibility": 0.9, "damage": -1.5}, {"hand_plausibility": 0.2, "damage": 2}], "face": [{"face_plausibility": 0.7}]}}
 
 
 def make_run(root: Path, suite: PromptSuite, *, baseline: bool = True, painter: Painter = paint,

@@ -24,6 +24,10 @@ class Bodies:
     scale_D: np.ndarray
     shapes: ShapeReference
 
+    def distance(self, measures_D: np.ndarray) -> float:
+        """Distance to the real bodies, in medians of theirs."""
+        return self.shapes.relative_distance((measures_D - self.centre_D) / self.scale_D)
+
     def survival(self, measures_D: np.ndarray) -> float:
         """Share of real bodies at least as unusual, in [1 / (M + 1), 1]."""
         return self.shapes.survival((measures_D - self.centre_D) / self.scale_D)

@@ -6,17 +6,14 @@ the traces of an edit can pass for a broken finger.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 
 from sana_bench.corruptions import CORRUPTIONS, corrupt
 from sana_bench.features.mediapipe_task import Landmarker, Window
-from sana_bench.features.upright_view import MAP, SIDE, Part, cut_view, size_of, transformed, view_matrix
+from sana_bench.features.upright_view import MAP, Part, cut_view, size_of, transformed, view_matrix
 from sana_bench.split import LEARNED_KINDS
 
 MATERIAL_VERSION = 1

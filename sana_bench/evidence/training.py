@@ -15,7 +15,7 @@ from sana_bench.features.upright_view import MAP, SIDE, Part, skeleton_map, tran
 from sana_bench.training.loop import LoopSettings, run_loop
 
 BATCH_SIZE = 32
-SETTINGS = dict(seed=5, learning_rate=2e-3, warmup_steps=60, schedule="cosine", checkpoint_every=100)
+SETTINGS = dict(seed=5, learning_rate=2e-3, warmup_steps=60, schedule="cosine")
 TRUNK_LR_SCALE = 0.2
 WEIGHT_DECAY = 0.02
 DOSE_WEIGHTS = (0.5, 1.0, 1.3, 1.3)
@@ -27,7 +27,7 @@ RARE = 3.0
 
 
 def train_network(part: Part, examples: Sequence[Example], folder: Path, *, total_steps: int, identity: str,
-                  after_step: Callable[[int], None] = lambda step: None) -> tuple[DamageNet, list[float]]:
+                  checkpoint_every: int = 100, after_step: Callable[[int], None] = lambda step: None) -> tuple[DamageNet, list[float]]:
     """The trained network and the loss of every step; goes on from the checkpoint in `folder`."""
     torch.manual_seed(SETTINGS["seed"])
     network = DamageNet(len(part.lines)).train().to(memory_format=torch.channels_last)
@@ -50,7 +50,7 @@ def train_network(part: Part, examples: Sequence[Example], folder: Path, *, tota
         by_cell = F.binary_cross_entropy_with_logits(maps.float(), (damage > DAMAGED_SHARE).float(), pos_weight=torch.tensor(RARE))
         return 2 * by_cell + F.binary_cross_entropy_with_logits(logits.float(), torch.from_numpy(doses[picked] > 0).float())
 
-    settings = LoopSettings(**SETTINGS, total_steps=total_steps, description=f"{part.name} evidence")
+    settings = LoopSettings(**SETTINGS, total_steps=total_steps, checkpoint_every=checkpoint_every, description=f"{part.name} evidence")
     losses = run_loop(settings, weights=weights, optimizer=optimizer, compute_loss=compute_loss,
                       folder=folder, identity=identity, after_step=after_step)
     return network.eval(), losses

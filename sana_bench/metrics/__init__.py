@@ -69,6 +69,9 @@ class PartMetric(SampleMetric, Protocol):
     def score_parts(self, sample: ScoredSample) -> np.ndarray:
         """(F,) float64, a value a row of the extractor `hands`, `faces` or `pose`."""
 
+    def explain_parts(self, sample: ScoredSample) -> list[dict[str, float]]:
+        """What each of these values is made of, by name, for people to read."""
+
 
 class SetMetric(Protocol):
     def __init__(self, context: MetricContext) -> None: ...

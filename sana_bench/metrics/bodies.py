@@ -74,3 +74,7 @@ class BodyPlausibility:
     def score_parts(self, sample: ScoredSample) -> np.ndarray:
         measures_PD = body_measures(sample.features["pose"]["keypoints"].reshape(-1, 33, 3))
         return np.array([self.bodies.survival(measures_D) for measures_D in measures_PD], dtype=np.float64)
+
+    def explain_parts(self, sample: ScoredSample) -> list[dict[str, float]]:
+        measures_PD = body_measures(sample.features["pose"]["keypoints"].reshape(-1, 33, 3))
+        return [{"shape": self.bodies.distance(measures_D)} for measures_D in measures_PD]

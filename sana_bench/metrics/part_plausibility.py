@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from sana_bench.evidence.plausibility import image_plausibility, load_calibration, parts_of
+from sana_bench.evidence.plausibility import PARTS, image_plausibility, load_calibration, parts_of
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored
 
 
@@ -25,5 +25,11 @@ class PartPlausibility:
         return image_plausibility(self.score_parts(sample), expected)
 
     def score_parts(self, sample: ScoredSample) -> np.ndarray:
+        return self.calibration.plausibility(self._evidence(sample))
+
+    def explain_parts(self, sample: ScoredSample) -> list[dict[str, float]]:
+        return [dict(zip(PARTS[self.part], row, strict=True)) for row in self._evidence(sample).tolist()]
+
+    def _evidence(self, sample: ScoredSample) -> np.ndarray:
         keypoints, evidence = (sample.features[name] for name in (f"{self.part}s", f"{self.part}_evidence"))
-        return self.calibration.plausibility(parts_of(self.part, self.calibration.shape, keypoints, evidence))
+        return parts_of(self.part, self.calibration.shape, keypoints, evidence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 Point = Sequence[float]
@@ -42,6 +42,19 @@ class Stroke:
 
 
 @dataclass(frozen=True)
+class Label:
+    """How plausible one hand, face or body is, written above it."""
+
+    x: int
+    y: int
+    text: str
+    title: str
+    """What the number is made of."""
+    low: bool
+    """Below a half."""
+
+
+@dataclass(frozen=True)
 class Overlay:
     """All that is drawn over one image, in a box of its own size."""
 
@@ -50,27 +63,39 @@ class Overlay:
     strokes: tuple[Stroke, ...]
     summary: str
     """`1 pose, 2 hands, 1 face`"""
+    labels: tuple[Label, ...] = ()
 
 
 def draw_overlay(keypoints: dict) -> Overlay:
     """Paths of one image.
 
     Args:
-        keypoints: Entry of keypoints.json: `width`, `height`, `pose` (33 of x, y, visibility, or none), `hands`
-            (21 of x, y each) and `faces` (478 of x, y each), in pixels of the full image.
+        keypoints: Entry of keypoints.json: `width`, `height`, `poses` (33 of x, y, visibility each), `hands`
+            (21 of x, y each) and `faces` (478 of x, y each), in pixels of the full image, and `parts`.
     """
-    pose, hands, faces = keypoints["pose"], keypoints["hands"], keypoints["faces"]
-    strokes = [Stroke("pose", _path(pose, POSE_CHAINS))] if pose else []
+    poses, hands, faces = keypoints["poses"], keypoints["hands"], keypoints["faces"]
+    strokes = [Stroke("pose", _path(pose, POSE_CHAINS)) for pose in poses]
     strokes += [Stroke("face", _path(face, FACE_CHAINS)) for face in faces]
     for hand in hands:
         strokes += [Stroke(f"finger{index}" if index < 5 else "palm", _path(hand, [chain]))
                     for index, chain in enumerate(HAND_CHAINS)]
         if _span(hand) >= MIN_JOINT_SHARE * keypoints["width"]:
             strokes.append(Stroke("joints", "".join(f"M{_xy(point)}h0" for point in hand)))
-    counts = ((1 if pose else 0, "pose", "poses"), (len(hands), "hand", "hands"), (len(faces), "face", "faces"))
+    counts = ((len(poses), "pose", "poses"), (len(hands), "hand", "hands"), (len(faces), "face", "faces"))
     found = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
     return Overlay(keypoints["width"], keypoints["height"], tuple(stroke for stroke in strokes if stroke.path),
-                   ", ".join(found) or "no person found")
+                   ", ".join(found) or "no person found", tuple(_labels(keypoints)))
+
+
+def _labels(keypoints: dict) -> Iterator[Label]:
+    """One a hand and face; a body's stands with its scores, where it hides nothing."""
+    for part, name in (("hand", "hands"), ("face", "faces")):
+        for points, values in zip(keypoints[name], keypoints.get("parts", {}).get(part, ()), strict=False):
+            if values:
+                value = next(iter(values.values()))
+                made_of = ", ".join(f"{name} {each:g}" for name, each in values.items())
+                left, top = (min(point[axis] for point in points) for axis in range(2))
+                yield Label(round(left), round(top), f"{value:.2f}", made_of, value < 0.5)
 
 
 def _span(points: Sequence[Point]) -> float:

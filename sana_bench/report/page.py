@@ -9,8 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from sana_bench.cards import MetricCard
+from sana_bench.errors import ReportError
 from sana_bench.prompts import PromptSuite
 from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, Provenance, RegressionReport, StageCost, Verdict
 from sana_bench.report.charts import (Attribute, Bar, ForestRow, LossCurve, common_reach, forest, interval_bar, loss_curve,
@@ -56,6 +58,15 @@ class PromptRow:
 
 
 @dataclass(frozen=True)
+class FoundAndWhole:
+    """Rate and plausibility of one part, side by side."""
+
+    part: str
+    columns: tuple[tuple[float | None, float | None], ...]
+    """(baseline, candidate) of the rate, of the plausibility, and of the plausibility over the rate."""
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything that a rendering may say."""
 
@@ -66,6 +77,7 @@ class Page:
     """False without a baseline: the candidate alone is shown."""
     counts: tuple[tuple[OutcomeWords, int], ...]
     rows: tuple[Row, ...]
+    found_and_whole: tuple[FoundAndWhole, ...]
     forest: list[ForestRow]
     reach: float
     loss: LossCurve | None
@@ -78,6 +90,8 @@ class Page:
     worst: list[WorstPair]
     thumbs: dict[str, tuple[Shot, ...]]
     suite: PromptSuite | None
+    cards: tuple[MetricCard, ...]
+    """As they were when the candidate was scored."""
     stages: tuple[Stage, ...]
     provenances: tuple[tuple[str, Provenance], ...]
 
@@ -101,18 +115,46 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
         counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in order if tally[outcome]),
         rows=tuple(Row(verdict, OUTCOMES[verdict.outcome], results.get(verdict.metric), interval_bar(verdict, reach))
                    for verdict in verdicts),
+        found_and_whole=_found_and_whole(candidate, baseline),
         forest=forest(verdicts, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
         attributes=perceived_attributes(candidate, baseline),
         compositions=composition_tables(result, baseline.result if baseline else None), groups=group_tables(result),
         sample_metrics=tuple(each.metric for each in result.results if each.kind == "sample"),
         prompt_rows=_prompt_rows(pairs, {pair.sample_id for pair in pairs[:MAX_THUMB_PAIRS]}), pairs=pairs, worst=worst_pairs(report, pairs, album),
         thumbs={pair.sample_id: album.shots(pair.sample_id, thumb_px) for pair in pairs[:MAX_THUMB_PAIRS]}, suite=suite,
+        cards=_cards(candidate.folder / "cards.json"),
         stages=tuple(Stage(name, cost, reused.get(name) if reused else None) for name, cost in result.stages.items()),
         provenances=tuple((side, provenance) for side, provenance in sides if provenance))
 
 
 def _optional(path: Path, kind: type[R]) -> R | None:
     return read_record(path, kind) if path.exists() else None
+
+
+def _found_and_whole(candidate: ResultBundle, baseline: ResultBundle | None) -> tuple[FoundAndWhole, ...]:
+    """Parts of which the candidate has both."""
+    def value(side: ResultBundle | None, metric: str) -> float | None:
+        return next((each.value for each in side.result.results if each.metric == metric), None) if side else None
+
+    rows = []
+    for part in ("face", "hand", "body"):
+        sides = [(value(side, f"{part}_rate"), value(side, f"{part}_plausibility")) for side in (baseline, candidate)]
+        found = tuple(whole / rate if rate and whole is not None else None for rate, whole in sides)
+        if None not in sides[1]:
+            rows.append(FoundAndWhole(part, (*((before, after) for before, after in zip(*sides, strict=True)), found)))
+    return tuple(rows)
+
+
+def _cards(path: Path) -> tuple[MetricCard, ...]:
+    """None for a result of before there were any.
+
+    Raises:
+        ReportError: the file is damaged.
+    """
+    try:
+        return TypeAdapter(tuple[MetricCard, ...]).validate_json(path.read_bytes()) if path.exists() else ()
+    except ValidationError as error:
+        raise ReportError(f"{path} is damaged ({error.errors()[0]['msg']}). Score again, or delete it to show no cards") from error
 
 
 def _prompt_rows(pairs: Sequence[Pair], with_card: set[str]) -> tuple[PromptRow, ...]:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from PIL import Image
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -35,9 +35,11 @@ class Keypoints(BaseModel):
 
     width: Annotated[int, Field(gt=0)]
     height: Annotated[int, Field(gt=0)]
-    pose: Annotated[list[Point], Field(max_length=33)]
+    poses: list[Annotated[list[Point], Field(min_length=33, max_length=33)]]
     hands: list[Annotated[list[Point], Field(min_length=21, max_length=21)]]
     faces: list[Annotated[list[Point], Field(min_length=478, max_length=478)]]
+    parts: dict[Literal["hand", "face", "body"], list[dict[str, float]]] = {}
+    """Of every hand, face and pose, its plausibility and what that is made of; the first value is shown beside it."""
 
 
 @dataclass(frozen=True)

@@ -71,14 +71,14 @@ def summarise(entry: MetricEntry, responses: Sequence[Response], seconds: float)
         faults.append("it claims to see no damage")
     blind = tuple(name for name, response in found.items() if response.auc_by_dose[-1] is None or response.auc_by_dose[-1] < BLIND)
     return MetricSelfTest(
-        version=entry.version, extractor_digest=EXTRACTORS.get(entry.extractor).digest(), passed=not faults, why="; ".join(faults),
+        version=entry.version, extractor_digest=entry.extractor_digest(), passed=not faults, why="; ".join(faults),
         auc={name: response.auc for name, response in found.items() if response.auc is not None},
         monotone=bool(entry.sees) and all(name in found and found[name].monotone for name in entry.sees), blind_to=blind,
         seconds_per_image=round(seconds, 3), responses=tuple(responses))
 
 
 def measure_seconds(extractors: Sequence[str], pixels: Sequence[np.ndarray], prompt: str, device: str) -> dict[str, float]:
-    """Median seconds of each extractor with all that it needs, a picture, on one thread's time."""
+    """Median processor seconds of each extractor by itself, a picture."""
     names = in_order(extractors)
     made = {name: EXTRACTORS.get(name).make(device) for name in names}
     taken: dict[str, list[float]] = {name: [] for name in names}
@@ -93,7 +93,7 @@ def measure_seconds(extractors: Sequence[str], pixels: Sequence[np.ndarray], pro
         for extractor in made.values():
             extractor.close()
     own = {name: float(np.median(times[1:])) for name, times in taken.items()}
-    return {name: sum(own[each] for each in in_order([name])) for name in names}
+    return own
 
 
 def own_file() -> Path:
@@ -126,7 +126,7 @@ def _known(path: Path, changed: int) -> SelfTest | None:
 
 def known_selftest(entry: MetricEntry) -> MetricSelfTest | None:
     """The latest test of exactly this version of a metric and of its extractor: of this machine, or the shipped one."""
-    digest = EXTRACTORS.get(entry.extractor).digest()
+    digest = entry.extractor_digest()
     for path in (own_file(), SHIPPED):
         found = _known(path, path.stat().st_mtime_ns) if path.exists() else None
         test = found.metrics.get(entry.name) if found else None

@@ -14,7 +14,8 @@ import numpy as np
 
 from sana_bench.corruptions import CORRUPTIONS
 from sana_bench.errors import InsufficientSamplesError
-from sana_bench.extract import FeatureStore
+from sana_bench.extract import FeatureStore, in_order
+from sana_bench.features import EXTRACTORS
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored
 from sana_bench.progress import progress
 from sana_bench.prompts import Target
@@ -65,11 +66,11 @@ def run_selftest(names: Sequence[str], store: Store, device: str) -> SelfTest:
     entries = [METRICS.get(name) for name in names or METRICS.names()]
     material = gather(entries, store, device)
     pictures = [each.photograph.item.load() for each in material.tested if each.photograph.kind == "studio_posture"]
-    seconds = measure_seconds(sorted({entry.extractor for entry in entries}), pictures, material.tested[0].photograph.item.prompt, device)
+    seconds = measure_seconds(sorted({name for entry in entries for name in entry.extractors}), pictures, material.tested[0].photograph.item.prompt, device)
     with progress("test metrics", len(entries)) as tracker:
         metrics = {}
         for entry in entries:
-            metrics[entry.name] = summarise(entry, test_metric(entry, material), seconds[entry.extractor])
+            metrics[entry.name] = summarise(entry, test_metric(entry, material), sum(seconds[name] for name in in_order(entry.extractors)))
             tracker.advance(entry.name)
     provenance = collect_provenance(device, {})
     return SelfTest(created=provenance.created, sana_bench=provenance.sana_bench, device=provenance.device,
@@ -77,8 +78,11 @@ def run_selftest(names: Sequence[str], store: Store, device: str) -> SelfTest:
 
 
 def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Material:
-    """Look at all photographs and copies; what was looked at before is read from the store."""
-    extractors = sorted({entry.extractor for entry in entries} | set(BASICS))
+    """Look at all photographs and copies; what was looked at before is read from the store.
+
+    Extractors whose features are not kept look at whole photographs only: they would have every copy made again each time.
+    """
+    extractors = sorted({name for entry in entries for name in entry.extractors} | set(BASICS))
     training, tested = (look_at(photographs_of(f"openpeople:{side}", store), extractors, store, device, f"look at {side} people")
                         for side in ("training", "reference"))
     kinds = kinds_to_test()
@@ -87,7 +91,7 @@ def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Materia
     copies = [*harmless_copies(list(every.values())), *(copy for kind in kinds for copy in damaged_copies(kind, shown[kind.part]))]
     groups = [] if not any(entry.name.endswith("_parity") for entry in entries) else [
         copy for part, kind in GROUP_DAMAGE.items() for copy in _worst_copies(kind, _for_groups(part, [*training, *tested]))]
-    with FeatureStore(store, extractors, device) as features:
+    with FeatureStore(store, [name for name in extractors if EXTRACTORS.get(name).kept], device) as features:
         found = features.features_of([copy.item for copy in [*copies, *groups]], "look at damaged copies")
     samples = [sample_of(copy.shown.sample.sample_id, copy.item.prompt, each, copy.shown.sample.prompt.expects)
                for copy, each in zip([*copies, *groups], found, strict=True)]
@@ -115,7 +119,8 @@ def test_metric(entry: MetricEntry, material: Material) -> list[Response]:
         if entry.name.startswith("clip_score"):
             responses.append(_scenario_response(entry, metric, "captions_swapped", material))
     else:
-        responses = [_picture_set_response(entry, metric, kind, material) for kind in kinds_to_test() if kind.part == "picture"]
+        of_pictures = all(EXTRACTORS.get(name).kept for name in entry.extractors)
+        responses = [_picture_set_response(entry, metric, kind, material) for kind in kinds_to_test() if kind.part == "picture" and of_pictures]
         responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS]
     return [response for response in responses if response is not None]
 

@@ -22,6 +22,13 @@ FIXED = np.random.default_rng(0)
 FACE = FIXED.normal(size=(478, 3)) * 100
 FACE[[234, 454]] = [(-200, 0, 180), (200, 0, 180)]
 HAND = FIXED.normal(size=(21, 2)) * 100
+BODY = np.zeros((33, 3))
+BODY[:, 2] = 0.99
+for _point, _place in {0: (0, -300), 2: (-10, -310), 5: (10, -310), 7: (-35, -305), 8: (35, -305), 9: (-12, -280), 10: (12, -280),
+                       11: (85, -220), 13: (110, -100), 15: (115, 10), 19: (115, 50), 23: (50, 60), 25: (50, 260), 27: (50, 440)}.items():
+    BODY[_point, :2] = _place
+    if _point > 10:
+        BODY[_point + 1, :2] = (-_place[0], _place[1])
 TEXT = FIXED.normal(size=64)
 FIXED_FACE = FIXED.normal(size=NUM_FEATURES)
 
@@ -41,8 +48,11 @@ def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
     hands = HAND + (6 + 30 * damage) * rng.normal(size=(num_hands, 21, 2))
     spread = rng.normal(size=NUM_FEATURES) / np.sqrt(np.arange(1, NUM_FEATURES + 1))
     image = TEXT + (1 + 4 * damage) * rng.normal(size=64)
+    evidence = {name: {"damage_logit": -2 + 4 * damage + rng.normal(size=number), "instability": (0.03 + 0.2 * damage) * np.exp(rng.normal(size=number))}
+                for name, number in (("hand_evidence", num_hands), ("face_evidence", num_faces))}
     arrays = {
-        "pose": {"keypoints": rng.uniform(0, 2048, size=(1, 33, 3))},
+        "pose": {"keypoints": BODY + (3 + 40 * damage) * rng.normal(size=(num_faces, 33, 3)) * (1, 1, 0)},
+        **evidence,
         "hands": {"keypoints": hands, "score": np.full(num_hands, 0.9), "side": np.arange(num_hands)},
         "faces": {"keypoints": faces[..., :2], "depth": faces[..., 2], "blendshapes": np.zeros((num_faces, 52))},
         "attributes": {"feminine": np.full(num_faces, float(place >= 0.5)), "age": np.full(num_faces, 20 + 45 * place)},
@@ -57,7 +67,8 @@ def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
 
 
 def samples_of(damage: float) -> list[ScoredSample]:
-    prompts = [Prompt(id=f"p{index}", text="a person waves", expects=Expects(faces=1, hands=2)) for index in range(NUM_PROMPTS)]
+    prompts = [Prompt(id=f"p{index}", text="a person waves", expects=Expects(faces=1, hands=2, full_body=True))
+               for index in range(NUM_PROMPTS)]
     return [ScoredSample(sample_id=f"p{index % NUM_PROMPTS}_{index // NUM_PROMPTS}", prompt=prompts[index % NUM_PROMPTS],
                          features=made_up(index, damage)) for index in range(NUM_SAMPLES)]
 
@@ -165,7 +176,7 @@ def test_every_missing_value_has_a_reason(known: str) -> None:
     made = METRICS.get(known).make(CONTEXT)
     features = made_up(0)
     empty = {extractor: {name: array[:0] for name, array in features[extractor].items()}
-             for extractor in ("pose", "hands", "faces", "attributes", "skin_tone", "face_features")}
+             for extractor in ("pose", "hands", "faces", "attributes", "skin_tone", "face_features", "hand_evidence", "face_evidence")}
     sample = ScoredSample(sample_id="a_0", prompt=Prompt(id="a", text="a person"), features=features | empty)
     result = made.score(sample) if METRICS.get(known).kind == "sample" else made.usable(sample)
     if isinstance(result, Unscored):

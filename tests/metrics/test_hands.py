@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sana_bench.errors import InsufficientSamplesError
+from sana_bench.features.proportions import bone_ratios
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored
-from sana_bench.metrics.hands import HandRate, HandShapeDeviation, bone_ratios
+from sana_bench.metrics.hands import HandRate, HandShapeDeviation
 from sana_bench.prompts import Expects, Prompt, Target
 
 # Medians over 30 hands of photographs, in palms: knuckle to tip, thumb to little finger.
@@ -131,4 +132,4 @@ def test_rate_is_found_over_expected_up_to_one(found: int, expected: int, value:
 
 def test_rate_where_no_hands_are_expected_has_a_reason() -> None:
     metric = HandRate(MetricContext(reference=[], target=Target()))
-    assert metric.score(sample_of(hands_of(2, 11), expected=0)) == Unscored("no hands expected")
+    assert metric.score(sample_of(hands_of(2, 11), expected=0)) == Unscored("no hand expected")

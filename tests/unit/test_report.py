@@ -173,7 +173,7 @@ def test_without_a_budget_a_loss_is_told_in_the_metrics_own(tmp_path):
     assert first[0] == pytest.approx(3 * 0.61 / 0.15)  # the fixture's first pair lost three times the mean
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"p0_0": {}}', '{"p0_0": {"width": 9, "height": 9, "pose": [], "hands": [[[1]]], "faces": []}}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"p0_0": {}}', '{"p0_0": {"width": 9, "height": 9, "poses": [], "hands": [[[1]]], "faces": []}}'])
 def test_damaged_keypoints_are_one_error(tmp_path, content):
     report, candidate, baseline = make_run(tmp_path, make_suite(4))
     (candidate / "keypoints.json").write_text(content)
@@ -255,12 +255,12 @@ def test_loss_curve_spans_its_box_and_ends_on_the_running_mean():
 
 def test_overlay_draws_what_is_visible_and_counts_what_was_found():
     pose = [[index, 0, 1.0 if index in (11, 13) else 0.0] for index in range(33)]
-    overlay = draw_overlay({"width": 64, "height": 64, "pose": pose, "hands": [[[index, index] for index in range(21)]] * 2,
+    overlay = draw_overlay({"width": 64, "height": 64, "poses": [pose], "hands": [[[index, index] for index in range(21)]] * 2,
                             "faces": [[[index, 1] for index in range(478)]]})
     assert overlay.summary == "1 pose, 2 hands, 1 face"
     assert next(stroke.path for stroke in overlay.strokes if stroke.kind == "pose") == "M11 0M11 0M11 0L13 0"
     assert sum(stroke.kind == "joints" for stroke in overlay.strokes) == 2
-    nobody = draw_overlay({"width": 64, "height": 64, "pose": [], "hands": [], "faces": []})
+    nobody = draw_overlay({"width": 64, "height": 64, "poses": [], "hands": [], "faces": []})
     assert nobody.strokes == () and nobody.summary == "no person found"
 
 
