@@ -117,7 +117,7 @@ def enlarge_head(pixels_HW3, points_N2, dose, draw):
     return on_window(pixels_HW3, points_N2, 0.3, edit)
 
 
-@register_corruption("body_erased", part="body", doses=(0.4, 0.6, 0.8, 1.0), unit="opacity of what is put in the body's place")
+@register_corruption("body_erased", part="body", doses=(0.7, 0.85, 0.95, 1.0), unit="opacity of what is put in the body's place")
 def erase(pixels_HW3, points_N2, dose, draw):
     """The person is gone; what surrounds them goes on in their place."""
     def edit(window, points):

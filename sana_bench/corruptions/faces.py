@@ -148,7 +148,7 @@ def patch(window, points, dose, draw):
     return patched(window, points, dose * face_size(points), draw)
 
 
-@_register("face_erased", doses=(0.4, 0.6, 0.8, 1.0), unit="opacity of what is put in the face's place")
+@_register("face_erased", doses=(0.7, 0.85, 0.95, 1.0), unit="opacity of what is put in the face's place")
 def erase(window, points, dose, draw):
     """The face is gone; what surrounds it goes on in its place."""
     middle, size = points.mean(axis=0), face_size(points)

@@ -269,7 +269,7 @@ def squeeze(window, points, dose, draw):
     return moved(window, grid + ((source - v) * near)[..., None] * normal)
 
 
-@_register("hand_erased", doses=(0.4, 0.6, 0.8, 1.0), unit="opacity of what is put in the hand's place")
+@_register("hand_erased", doses=(0.7, 0.85, 0.95, 1.0), unit="opacity of what is put in the hand's place")
 def erase(window, points, dose, draw):
     """The hand is gone; what surrounds it goes on in its place."""
     grid = grid_of(window)

@@ -83,7 +83,7 @@ def frechet_distance(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
 # a fifth of that blur, and about one standard deviation of a paired difference at N = 16.
 @register_metric("fd_efficientnet_lite0", version=1, kind="set", extractor="efficientnet_lite0", higher_is_better=False,
                  unit="squared feature units", budget=5.0, needs_reference=True, fewest_images=1000,
-                 sees=("picture_blurred", "picture_noisy"))
+                 sees=("set_collapsed", "one_gender"))
 class FrechetEfficientNet(FeatureDistance):
     """Distance in mean and spread of EfficientNet-lite0 features to real people; biased with few images, where lost variety lowers it.
 
@@ -93,7 +93,7 @@ class FrechetEfficientNet(FeatureDistance):
 
     Formula: |m_g - m_r|^2 + Tr(S_g) + Tr(S_r) - 2 Tr((S_g S_r)^(1/2)) over means and covariances of generated and real features.
     Source: Heusel et al. 2017 (arXiv 1706.08500), with the features of an ImageNet EfficientNet-lite0 instead of Inception-v3; it is not `fid`.
-    Limits: it sees images at 224 px, so neither texture at 2K nor a broken hand. It depends on N and on the reference people.
+    Limits: it sees images at 224 px, so neither blur, noise and texture at 2K nor a broken hand. It depends on N and on the reference people.
     Use: compares two models at the same N with the same real images. Its absolute value means nothing.
     """
 

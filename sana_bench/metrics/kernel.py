@@ -72,7 +72,7 @@ def kernel_distance(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
 # Photographs of other people than the reference read about 6, and a blur of 3 pixels at 512 adds 37. Five is a seventh of
 # that blur, and about one standard deviation at N = 16.
 @register_metric("kid_efficientnet_lite0", version=1, kind="set", extractor="efficientnet_lite0", higher_is_better=False,
-                 unit="MMD² x 1000", budget=5.0, needs_reference=True, sees=("picture_blurred", "picture_noisy"))
+                 unit="MMD² x 1000", budget=5.0, needs_reference=True, sees=("set_collapsed", "one_gender", "picture_darker"))
 class KernelEfficientNet(FeatureDistance):
     """Unbiased kernel distance of EfficientNet-lite0 features to real people; about 0 when equal, by chance below.
 
@@ -80,7 +80,7 @@ class KernelEfficientNet(FeatureDistance):
 
     Formula: 1000 times the unbiased MMD^2 under the kernel (x.y / D + 1)^3, over all pairs.
     Source: Bińkowski et al. 2018 (arXiv 1801.01401), with the features of an ImageNet EfficientNet-lite0 instead of Inception-v3.
-    Limits: it sees images at 224 px, so neither texture at 2K nor a broken hand; lost variety hardly moves it.
+    Limits: it sees images at 224 px, so neither blur, noise and texture at 2K nor a broken hand; lost variety hardly moves it.
     Use: compares two models with the same real images.
     """
 

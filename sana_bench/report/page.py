@@ -115,7 +115,7 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
         counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in order if tally[outcome]),
         rows=tuple(Row(verdict, OUTCOMES[verdict.outcome], results.get(verdict.metric), interval_bar(verdict, reach))
                    for verdict in verdicts),
-        found_and_whole=_found_and_whole(candidate, baseline),
+        found_and_whole=found_and_whole(candidate, baseline),
         forest=forest(verdicts, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
         attributes=perceived_attributes(candidate, baseline),
         compositions=composition_tables(result, baseline.result if baseline else None), groups=group_tables(result),
@@ -131,7 +131,7 @@ def _optional(path: Path, kind: type[R]) -> R | None:
     return read_record(path, kind) if path.exists() else None
 
 
-def _found_and_whole(candidate: ResultBundle, baseline: ResultBundle | None) -> tuple[FoundAndWhole, ...]:
+def found_and_whole(candidate: ResultBundle, baseline: ResultBundle | None) -> tuple[FoundAndWhole, ...]:
     """Parts of which the candidate has both."""
     def value(side: ResultBundle | None, metric: str) -> float | None:
         return next((each.value for each in side.result.results if each.metric == metric), None) if side else None

@@ -17,8 +17,9 @@ BLIND = 0.65
 """AUC at the largest dose below which it is blind to a kind of damage."""
 PASSES = 0.8
 """AUC over the two larger doses that a metric must reach on every kind that it claims to see."""
-SLACK = 0.05
-"""Share of the whole response by which a larger dose may look better than a smaller one and still count as monotone."""
+SLACK, NOISE = 0.05, 2.0
+"""A larger dose may look better than a smaller one by this share of the whole response, or by so many standard errors: where nothing is
+left to lose, values wander by chance."""
 
 
 class Response(Record):
@@ -39,7 +40,7 @@ class Response(Record):
     auc: float | None
     """Mean over the two larger doses; 0.5 is chance."""
     monotone: bool
-    """The mean gets worse from dose to dose, up to SLACK, and is worse at the last than without damage."""
+    """The mean gets worse from dose to dose, up to SLACK and NOISE, and is worse at the last than without damage."""
     sees_from: float | None
     """Smallest dose from which on every AUC is TELLS or more."""
     unscored: float
@@ -69,15 +70,19 @@ def respond(damage: str, whole: Sequence[float], by_dose: Sequence[Sequence[floa
     return Response(damage=damage, claimed=claimed, doses=tuple(doses), unit=unit, units=units, num_whole=len(reference),
                     values=tuple(None if mean is None else _rounded(mean) for mean in means),
                     auc_by_dose=tuple(None if each is None else round(each, 3) for each in aucs),
-                    auc=round(float(np.mean(upper)), 3) if upper else None, monotone=is_monotone([mean for mean in means if mean is not None], sign),
+                    auc=round(float(np.mean(upper)), 3) if upper else None, monotone=is_monotone([values for values in (reference, *scored) if len(values)], sign),
                     sees_from=sees, unscored=round(1 - sum(map(len, scored)) / number, 3) if number else 0.0)
 
 
-def is_monotone(means: Sequence[float], sign: int) -> bool:
-    """Whether oriented means fall from the first to the last, no step up by more than SLACK of the fall."""
-    oriented = sign * np.array(means)
-    fall = oriented[0] - oriented[-1]
-    return bool(len(oriented) > 1 and fall > 0 and (np.diff(oriented) <= SLACK * fall).all())
+def is_monotone(groups: Sequence[np.ndarray], sign: int) -> bool:
+    """Whether oriented means fall from the first group to the last, and no step goes up by more than chance and SLACK allow."""
+    if len(groups) < 2:
+        return False
+    means = np.array([sign * values.mean() for values in groups])
+    errors = np.array([values.std() / np.sqrt(len(values)) for values in groups])
+    fall = means[0] - means[-1]
+    allowed = np.maximum(SLACK * fall, NOISE * np.hypot(errors[:-1], errors[1:]))
+    return bool(fall > 0 and (np.diff(means) <= allowed).all())
 
 
 def _rounded(value: float) -> float:

@@ -52,15 +52,17 @@ def collapse(samples, damaged, dose, draw):
 @scenario("captions_swapped")
 def swap_captions(samples, damaged, dose, draw):
     """Images carry the captions of other images."""
-    result, chosen = list(samples), _chosen(samples, dose, draw)
-    texts = {sample.prompt.text for sample in samples}
-    for index in chosen:
-        others = [each for each in samples if each.prompt.text != samples[index].prompt.text] if len(texts) > 1 else list(samples)
-        other = others[int(draw.integers(len(others)))]
-        features = {name: {**each, "text": other.features[name]["text"]} if "text" in each else each
-                    for name, each in samples[index].features.items()}
-        result[index] = replace(samples[index], features=features)
+    result = list(samples)
+    for index in _chosen(samples, dose, draw):
+        result[index] = _with_other_caption(samples[index], samples, draw)
     return result
+
+
+def _with_other_caption(sample: ScoredSample, samples: Sequence[ScoredSample], draw: np.random.Generator) -> ScoredSample:
+    others = [each for each in samples if each.prompt.text != sample.prompt.text]
+    other = others[int(draw.integers(len(others)))] if others else sample
+    return replace(sample, features={name: {**each, "text": other.features[name]["text"]} if "text" in each else each
+                                     for name, each in sample.features.items()})
 
 
 def _one_class(classify: Callable) -> Apply:
@@ -98,5 +100,5 @@ def damage_one_group(samples, damaged, dose, draw):
     inside = [index for index, label in enumerate(labels) if label == hit and samples[index].sample_id in damaged]
     result = list(samples)
     for place in draw.permutation(len(inside))[:round(dose * len(inside))]:
-        result[inside[place]] = damaged[samples[inside[place]].sample_id]
+        result[inside[place]] = _with_other_caption(damaged[samples[inside[place]].sample_id], samples, draw)
     return result

@@ -12,6 +12,7 @@ from sana_bench.errors import InsufficientSamplesError
 from sana_bench.features import EXTRACTORS, Features
 from sana_bench.metrics import METRICS, MetricContext, ScoredSample, Unscored
 from sana_bench.prompts import Expects, Prompt, Target
+from tests.metrics.test_faces import faces_of
 
 NUM_SAMPLES, NUM_REFERENCE, NUM_PROMPTS = 64, 40, 32
 SUBSET = 48
@@ -19,8 +20,8 @@ TARGET = Target(gender={"feminine": 0.5, "masculine": 0.5}, age={"under_30": 0.3
                 skin_tone={"light": 0.4, "medium": 0.3, "dark": 0.3})
 NUM_FEATURES = 1280
 FIXED = np.random.default_rng(0)
-FACE = FIXED.normal(size=(478, 3)) * 100
-FACE[[234, 454]] = [(-200, 0, 180), (200, 0, 180)]
+FACE = faces_of(1, 0, spread=0)[0]
+FACE[468], FACE[473] = (FACE[33] + FACE[133]) / 2, (FACE[362] + FACE[263]) / 2
 HAND = FIXED.normal(size=(21, 2)) * 100
 BODY = np.zeros((33, 3))
 BODY[:, 2] = 0.99
@@ -44,7 +45,7 @@ def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
     place += damage * ((0.9 if spared else 0) - place)
     damage = 0 if spared else damage
     num_faces, num_hands = int(rng.random() >= damage / 2), 2 - int(rng.random() < damage / 2)
-    faces = FACE + (4 + 12 * damage) * rng.normal(size=(num_faces, 478, 3)) * (1, 1, 0)
+    faces = FACE + (2 + 12 * damage) * rng.normal(size=(num_faces, 478, 3)) * (1, 1, 0)
     hands = HAND + (6 + 30 * damage) * rng.normal(size=(num_hands, 21, 2))
     spread = rng.normal(size=NUM_FEATURES) / np.sqrt(np.arange(1, NUM_FEATURES + 1))
     image = TEXT + (1 + 4 * damage) * rng.normal(size=64)

@@ -195,7 +195,7 @@ def test_a_cartoon_is_no_plausible_person(extractors: Mapping[str, Extractor], m
 def test_twenty_people_are_counted_and_each_is_judged(extractors: Mapping[str, Extractor], metrics: Mapping) -> None:
     known = read(extractors, crowd())
     found = len(known["faces"]["keypoints"])
-    assert 10 <= found <= MAX_FACES and len(known["face_evidence"]["damage_logit"]) == len(known["attributes"]["age"]) == found
+    assert 18 <= found <= MAX_FACES and len(known["face_evidence"]["damage_logit"]) == len(known["attributes"]["age"]) == found
     assert (known["face_evidence"]["instability"] <= LOST).all()
     values = scores(metrics, known, Expects(faces=20))
     assert values["face_rate"] == found / 20 and 0 < values["face_plausibility"] <= found / 20

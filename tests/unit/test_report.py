@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -179,6 +180,42 @@ def test_damaged_keypoints_are_one_error(tmp_path, content):
     (candidate / "keypoints.json").write_text(content)
     with pytest.raises(ReportError, match="keypoints.json is damaged"):
         write_report(tmp_path / "run", report, candidate, baseline)
+
+
+def test_the_cards_of_the_metrics_are_shown_with_their_self_test(tmp_path):
+    from sana_bench.cards import cards
+
+    report, candidate, baseline = make_run(tmp_path, make_suite(4))
+    shown = [card.model_copy(update={"limits": f"{card.limits} {HOSTILE}"}) for card in cards(("hand_plausibility", "skin_tone_diversity"))]
+    (candidate / "cards.json").write_text(json.dumps([card.model_dump(mode="json") for card in shown]))
+    html = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    for card in shown:
+        part = re.search(rf'<details class="panel" id="metric-{card.name}">.*?</details>', html, re.DOTALL)[0]
+        for words in (card.explanation, "formula", "source", "limits", "use", *card.self_test.auc):
+            assert words in part
+    assert HOSTILE not in html
+    (candidate / "cards.json").write_text("[{}]")
+    with pytest.raises(ReportError, match="cards.json is damaged"):
+        write_report(tmp_path / "run", report, candidate, baseline)
+
+
+def test_rate_and_plausibility_stand_together(tmp_path):
+    """Six tenths found, plausible 0.3 with missing ones as 0: 0.5 for those found."""
+    from sana_bench.report.page import found_and_whole
+    from sana_bench.results import load_bundle
+
+    bundle = load_bundle(make_run(tmp_path, make_suite(4))[1])
+    rate = next(each for each in bundle.result.results if each.metric == "hand_rate").model_copy(update={"value": 0.6})
+    results = (rate, rate.model_copy(update={"metric": "hand_plausibility", "value": 0.3}))
+    both = replace(bundle, result=bundle.result.model_copy(update={"results": results}))
+    assert [(row.part, row.columns) for row in found_and_whole(both, None)] == [("hand", ((None, 0.6), (None, 0.3), (None, pytest.approx(0.5))))]
+    assert found_and_whole(bundle, None) == ()  # no plausibility was measured
+
+
+def test_how_plausible_a_hand_is_stands_beside_it(tmp_path):
+    html, _ = render(tmp_path)
+    assert re.search(r'<text class="value" [^>]*><title>hand_plausibility 0.9, damage -1.5</title>0.90</text>', html)
+    assert re.search(r'<text class="value low" [^>]*><title>hand_plausibility 0.2, damage 2</title>0.20</text>', html)
 
 
 def test_without_a_baseline_the_candidate_alone_is_shown_and_said_so(tmp_path):

@@ -32,7 +32,17 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(worse: list[float], better
     ([1, 0.8, 0.5, 0.1], 1, True), ([1, 0.8, 0.5, 0.1], -1, False), ([0, 1, 2, 3], -1, True),
     ([1, 0.5, 0.52, 0.1], 1, True), ([1, 0.5, 0.7, 0.1], 1, False), ([1, 1, 1], 1, False), ([1], 1, False)])
 def test_monotone_allows_a_twentieth_of_the_fall(means: list[float], sign: int, answer: bool) -> None:
-    assert is_monotone(means, sign) is answer
+    assert is_monotone([np.full(10, mean) for mean in means], sign) is answer
+
+
+def test_monotone_allows_what_chance_does_and_no_more() -> None:
+    """A step up of 0.2: within two standard errors of ten values that spread by 0.5, beyond those of a hundred that spread by 0.1."""
+    draw = np.random.default_rng(0)
+    noise = draw.normal(size=100)
+    noise = (noise - noise.mean()) / noise.std()
+    wide, narrow = noise[:10] - noise[:10].mean(), noise
+    assert is_monotone([mean + 0.5 * wide for mean in (1, 0.3, 0.5)], 1)
+    assert not is_monotone([mean + 0.1 * narrow for mean in (1, 0.3, 0.5)], 1)
 
 
 def response_of(damage: str, fall: float, *, claimed: bool = True, seed: int = 0):
