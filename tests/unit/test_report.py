@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cmarkgfm
 import pytest
+from markupsafe import escape
 
 from sana_bench.errors import ReportError
 from sana_bench.records import TrainingSummary
@@ -192,11 +193,23 @@ def test_the_cards_of_the_metrics_are_shown_with_their_self_test(tmp_path):
     for card in shown:
         part = re.search(rf'<details class="panel" id="metric-{card.name}">.*?</details>', html, re.DOTALL)[0]
         for words in (card.explanation, "formula", "source", "limits", "use", *card.self_test.auc):
-            assert words in part
+            assert escape(words) in part
     assert HOSTILE not in html
     (candidate / "cards.json").write_text("[{}]")
     with pytest.raises(ReportError, match="cards.json is damaged"):
         write_report(tmp_path / "run", report, candidate, baseline)
+
+
+def test_every_id_of_a_page_is_there_once(tmp_path):
+    from sana_bench.cards import cards
+
+    report, candidate, baseline = make_run(tmp_path, make_suite(4))
+    (candidate / "cards.json").write_text(json.dumps([card.model_dump(mode="json") for card in cards()]))
+    page = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    ids = [attributes["id"] for _, attributes in Elements(page).found if attributes.get("id")]
+    assert len(ids) == len(set(ids)) > 30
+    assert {attributes["href"][1:] for tag, attributes in Elements(page).found if tag == "a" and "href" in attributes
+            and attributes["href"].startswith("#")} <= set(ids)
 
 
 def test_rate_and_plausibility_stand_together(tmp_path):
