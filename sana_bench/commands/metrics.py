@@ -51,8 +51,8 @@ def run_selftest(arguments: Arguments) -> Reply:
     """feed every metric graded damage of real photographs
 
     Does it move, the right way, from dose to dose, from which dose on, how well does it tell damaged from whole (AUC, 0.5 is
-    chance), and what is it blind to? People and kinds of damage that a metric has learned from are not in it. It takes about
-    ten minutes on two cores the first time; what was looked at is kept.
+    chance), and what is it blind to? People and kinds of damage that a metric has learned from are not in it. The first time it
+    takes about half an hour; what was looked at is kept, and later it takes four minutes.
     """
     from sana_bench.models import resolve_device
     from sana_bench.selftest.facts import measure_facts
