@@ -36,8 +36,10 @@ class Window:
         return cls(int(left), int(top), max(1, round(2 * half_side)))
 
     def cut(self, pixels_HW3: np.ndarray) -> np.ndarray:
-        """(side, side, 3) uint8."""
+        """(side, side, 3) uint8; the image itself where the window is all of it."""
         height, width = pixels_HW3.shape[:2]
+        if (self.left, self.top, self.side, self.side) == (0, 0, width, height):
+            return np.ascontiguousarray(pixels_HW3)
         square = np.zeros((self.side, self.side, 3), np.uint8)
         top, bottom = max(0, self.top), min(height, self.top + self.side)
         left, right = max(0, self.left), min(width, self.left + self.side)
