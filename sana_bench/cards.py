@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sana_bench.evidence.plausibility import PARTS
 from sana_bench.extract import in_order
-from sana_bench.features import EXTRACTORS
 from sana_bench.metrics import METRICS, MetricEntry
 from sana_bench.records import Record
 from sana_bench.selftest.facts import AGREEMENT, SHIFT
@@ -68,8 +67,3 @@ def cards(names: tuple[str, ...] = ()) -> list[MetricCard]:
         ConfigError: an unknown name.
     """
     return [card_of(METRICS.get(name)) for name in names or METRICS.names()]
-
-
-def extractor_about(name: str) -> str:
-    """First line of an extractor's docstring."""
-    return (EXTRACTORS.get(name).make.__doc__ or "").strip().partition("\n")[0]

@@ -21,7 +21,7 @@ from sana_bench.extract import FeatureStore, Item, in_order
 from sana_bench.features import EXTRACTORS, Features
 from sana_bench.images import pixels_sha256, read_image
 from sana_bench.measure import measure
-from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored
+from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored
 from sana_bench.models import device_in_identity, resolve_device
 from sana_bench.prompts import PromptSuite
 from sana_bench.provenance import collect_provenance, package_versions
@@ -82,8 +82,9 @@ def _score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, sui
         samples, context = _look(config, sample_set, suite, store, entries, folder)
         scores, statistics, results, parts = [], {}, [], {}
         for entry in entries:
-            rows, held, result = evaluate_metric(entry, samples, context, config)
-            parts.update(_parts(entry, samples, context))
+            metric = entry.make(context)
+            rows, held, result = evaluate_metric(entry, metric, samples, config)
+            parts.update(_parts(entry, metric, samples))
             scores += rows
             results.append(result)
             if held is not None:
@@ -102,10 +103,10 @@ def _score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, sui
     return folder
 
 
-def evaluate_metric(entry: MetricEntry, samples: Sequence[ScoredSample], context: MetricContext,
+def evaluate_metric(entry: MetricEntry, metric: SampleMetric | SetMetric, samples: Sequence[ScoredSample],
                     config: RunConfig) -> tuple[list[Score], SetStatistics | None, MetricResult]:
     """One metric on all samples: a Score an image (set metrics: value None), what a set metric keeps, and the result."""
-    metric, settings = entry.make(context), config.compare
+    settings = config.compare
     if entry.kind == "sample":
         values = {sample.sample_id: metric.score(sample) for sample in samples}
         held = None
@@ -194,9 +195,8 @@ def _read_and_show(path: Path, sha256: str, view: Path) -> np.ndarray:
     return pixels
 
 
-def _parts(entry: MetricEntry, samples: Sequence[ScoredSample], context: MetricContext) -> dict[str, dict[str, list[dict[str, float]]]]:
+def _parts(entry: MetricEntry, metric: SampleMetric | SetMetric, samples: Sequence[ScoredSample]) -> dict[str, dict[str, list[dict[str, float]]]]:
     """Of a metric with a value a hand, face or body: these values and what they are made of, by part and sample."""
-    metric = entry.make(context) if entry.kind == "sample" else None
     if not hasattr(metric, "score_parts"):
         return {}
     return {metric.part: {sample.sample_id: [

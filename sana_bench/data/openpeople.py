@@ -27,6 +27,9 @@ SIDES = ("front", "side", "back", "side")
 
 The sheets print "left" and "right" under the second and fourth, but what they show faces either way (P001 the same way twice)."""
 
+FULL_BODIES = ("studio_posture", "amateur_posture", "body")
+"""Kinds of pictures that show whole people."""
+
 SHEET_GRIDS = {"emotions_sheet": (4, 4), "character_sheet": (2, 4)}
 
 HAIR = {

@@ -20,5 +20,5 @@ def network_file(part: str, folder: Path = FOLDER) -> Path:
 
 
 def calibration_file(part: str, folder: Path = FOLDER) -> Path:
-    """How its parts become one plausibility: see calibration.py."""
+    """How its parts become one plausibility: see plausibility.py."""
     return folder / f"{part}.json"

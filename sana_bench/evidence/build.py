@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sana_bench.data.manifest import Manifest, Row, load_manifest, picture_view
+from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.errors import ConfigError
 from sana_bench.evidence import FOLDER, calibration_file
 from sana_bench.evidence.bodies import bodies_document, fit_bodies
@@ -30,8 +31,6 @@ from sana_bench.split import CALIBRATION_PEOPLE
 from sana_bench.store import Store, digest_of, write_bytes
 
 SIDE_PX = 2048
-FULL_BODIES = ("studio_posture", "amateur_posture", "body")
-"""Kinds of pictures that show whole people."""
 KINDS = {"hand": HAND, "face": FACE}
 PARTS_TO_BUILD = (*KINDS, "body")
 STEPS = {"hand": 800, "face": 600}

@@ -11,8 +11,9 @@ import numpy as np
 
 from sana_bench.corruptions import CORRUPTIONS, Corruption, corrupt
 from sana_bench.corruptions.pictures import expose
+from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.extract import Item
-from sana_bench.selftest.photographs import FULL_BODIES, Shown, points_of
+from sana_bench.selftest.photographs import Shown, points_of
 from sana_bench.split import LEARNED_KINDS
 from sana_bench.store import digest_of
 

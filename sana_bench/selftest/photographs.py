@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sana_bench.data.manifest import load_manifest, picture_view
+from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.extract import FeatureStore, Item
 from sana_bench.features import Features
 from sana_bench.metrics import ScoredSample
@@ -17,7 +18,7 @@ from sana_bench.prompts import Expects, Prompt
 from sana_bench.store import Store, digest_of
 
 SIDE_PX = 2048
-FULL_BODIES = ("studio_posture", "amateur_posture", "body")
+PART_EXTRACTOR = {"hand": "hands", "face": "faces", "body": "pose"}
 EMOTIONS_TAKEN = 4
 """Expressions a person; the others differ little."""
 
@@ -75,5 +76,4 @@ def points_of(shown: Shown, part: str) -> list[np.ndarray]:
     """(N, 2) points of every hand, face or body of a photograph, in pixels; one empty set for the picture as a whole."""
     if part == "picture":
         return [np.empty((0, 2))]
-    name = {"hand": "hands", "face": "faces", "body": "pose"}[part]
-    return [points[:, :2] for points in shown.sample.features[name]["keypoints"]]
+    return [points[:, :2] for points in shown.sample.features[PART_EXTRACTOR[part]]["keypoints"]]

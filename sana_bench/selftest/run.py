@@ -21,7 +21,7 @@ from sana_bench.progress import progress
 from sana_bench.prompts import Target
 from sana_bench.provenance import collect_provenance
 from sana_bench.selftest.damage import Copy, damaged_copies, harmless_copies, kinds_to_test, photographs_for
-from sana_bench.selftest.photographs import Shown, look_at, photographs_of, points_of, sample_of
+from sana_bench.selftest.photographs import PART_EXTRACTOR, Shown, look_at, photographs_of, points_of, sample_of
 from sana_bench.selftest.response import Response, respond
 from sana_bench.selftest.results import SelfTest, measure_seconds, summarise
 from sana_bench.selftest.scenarios import DOSES, SCENARIOS
@@ -33,7 +33,6 @@ NUM_SETS, SHARE_OF_SET = 30, 0.75
 """Sets that are drawn of the photographs for a set metric, without repeats, and how much of them each has."""
 SAME_PART = 0.5
 """A found part is the damaged one where its points lie within this share of its size, on average."""
-PART_EXTRACTOR = {"hand": "hands", "face": "faces", "body": "pose"}
 GROUP_DAMAGE = {"hand": "hand_warped", "face": "face_misplaced_feature"}
 """What the scenario of one damaged group does to it, at the largest dose."""
 NEED_COPIES = ("one_group_damaged",)
@@ -72,7 +71,7 @@ def run_selftest(names: Sequence[str], store: Store, device: str) -> SelfTest:
     with progress("test metrics", len(entries)) as tracker:
         metrics = {}
         for entry in entries:
-            metrics[entry.name] = summarise(entry, test_metric(entry, material), sum(seconds[name] for name in in_order(entry.extractors)))
+            metrics[entry.name] = summarise(entry, responses_of(entry, material), sum(seconds[name] for name in in_order(entry.extractors)))
             tracker.advance(entry.name)
     provenance = collect_provenance(device, {})
     return SelfTest(created=provenance.created, sana_bench=provenance.sana_bench, device=provenance.device,
@@ -91,7 +90,7 @@ def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Materia
     shown = {part: photographs_for(part, tested) for part in ("hand", "face", "body", "picture")}
     every = {each.photograph.id: each for part in shown.values() for each in part}
     copies = [*harmless_copies(list(every.values())), *(copy for kind in kinds for copy in damaged_copies(kind, shown[kind.part]))]
-    groups = [] if not any(entry.name.endswith("_parity") for entry in entries) else [
+    groups = [] if not any(set(NEED_COPIES) & set(entry.sees) for entry in entries) else [
         copy for part, kind in GROUP_DAMAGE.items() for copy in _worst_copies(kind, _for_groups(part, [*training, *tested]))]
     with FeatureStore(store, [name for name in extractors if EXTRACTORS.get(name).kept], device) as features:
         found = features.features_of([copy.item for copy in [*copies, *groups]], "look at damaged copies")
@@ -113,13 +112,12 @@ def _worst_copies(kind: str, shown: Sequence[Shown]) -> list[Copy]:
     return [copy for copy in damaged_copies(CORRUPTIONS.get(kind), shown) if copy.level == len(doses)]
 
 
-def test_metric(entry: MetricEntry, material: Material) -> list[Response]:
+def responses_of(entry: MetricEntry, material: Material) -> list[Response]:
     """What a metric does under every kind of damage that says something about it."""
     metric = entry.make(material.context)
     if entry.kind == "sample":
         responses = [_sample_response(entry, metric, kind, material) for kind in kinds_to_test()]
-        if entry.name.startswith("clip_score"):
-            responses.append(_scenario_response(entry, metric, "captions_swapped", material))
+        responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS if name in entry.sees]
     else:
         of_pictures = all(EXTRACTORS.get(name).kept for name in entry.extractors)
         responses = [_picture_set_response(entry, metric, kind, material) for kind in kinds_to_test() if kind.part == "picture" and of_pictures]

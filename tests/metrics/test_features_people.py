@@ -8,38 +8,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sana_bench.assets import asset_path
-from sana_bench.data.openpeople import find_people
-from sana_bench.data.views import fit_view
-from sana_bench.features import EXTRACTORS, Extractor, Features, View
+from sana_bench.features import EXTRACTORS, Extractor, View
 from sana_bench.features.hands import Hand, merge_hands
 from sana_bench.features.mediapipe_task import Window, body_width, quiet_native_stderr
+from tests.photographs import SIDE, Known, people, photograph, read
 
 pytestmark = pytest.mark.weights
 
-SIDE = 2048
 NAMES = ("pose", "hands", "faces", "attributes", "skin_tone")
 LEFT_WRIST, RIGHT_WRIST = 15, 16
 LEFT_EYE_CORNER, RIGHT_EYE_CORNER, CHIN, NOSE_TIP = 263, 33, 152, 1
-
-Known = Mapping[str, Features]
-
-
-def people() -> list[Path]:
-    return find_people(asset_path("openpeople"))
-
-
-def photograph(person: str, kind: str) -> Image.Image:
-    folder = next(folder for folder in people() if folder.name == person)
-    fit = "pad" if kind.endswith("posture") else "crop"
-    return fit_view(Image.open(folder / "assets" / f"{kind}.jpg").convert("RGB"), SIDE, SIDE, fit=fit)
-
 
 def shifted(image: Image.Image, x: int, y: int) -> Image.Image:
     """The image moved right and down over a canvas that continues its edges."""
@@ -53,13 +36,6 @@ def extractors() -> Iterator[dict[str, Extractor]]:
     yield opened
     for extractor in opened.values():
         extractor.close()
-
-
-def read(extractors: Mapping[str, Extractor], image: Image.Image) -> Known:
-    view, known = View(np.asarray(image), ""), {}
-    for name, extractor in extractors.items():
-        known[name] = extractor.extract(view, known)
-    return known
 
 
 @pytest.fixture(scope="module")

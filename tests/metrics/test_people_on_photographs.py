@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from sana_bench.assets import asset_path
 from sana_bench.corruptions import CORRUPTIONS, corrupt
-from sana_bench.data.openpeople import find_people
-from sana_bench.data.views import fit_view
 from sana_bench.extract import in_order
-from sana_bench.features import EXTRACTORS, Extractor, Features, View
+from sana_bench.features import EXTRACTORS, Extractor, View
 from sana_bench.features.evidence import LOST
 from sana_bench.features.faces import MAX_FACES
 from sana_bench.metrics import METRICS, MetricContext, ScoredSample, Unscored
 from sana_bench.metrics.perceived import perceived_class
 from sana_bench.prompts import Expects, Prompt, Target
 from sana_bench.split import HELD_OUT_PEOPLE
+from tests.photographs import SIDE, Known, people, photograph, read
 
 pytestmark = pytest.mark.weights
 
-SIDE = 2048
 NAMES = in_order(["hand_evidence", "face_evidence", "attributes", "skin_tone"])
 JUDGED = ("hand_rate", "hand_plausibility", "face_rate", "face_plausibility", "body_rate", "body_plausibility")
 EXPECTS = Expects(faces=1, hands=2, full_body=True)
-
-Known = Mapping[str, Features]
-
 
 @pytest.fixture(scope="module")
 def extractors() -> Iterator[dict[str, Extractor]]:
@@ -45,19 +38,6 @@ def metrics() -> dict:
     return {name: METRICS.get(name).make(MetricContext(reference=[], target=Target())) for name in JUDGED}
 
 
-def photograph(person: str, kind: str, side: int = SIDE) -> np.ndarray:
-    folder = next(folder for folder in find_people(asset_path("openpeople")) if folder.name == person)
-    fit = "pad" if kind.endswith("posture") else "crop"
-    return np.asarray(fit_view(Image.open(Path(folder) / "assets" / f"{kind}.jpg").convert("RGB"), side, side, fit=fit))
-
-
-def read(extractors: Mapping[str, Extractor], pixels: np.ndarray) -> Known:
-    view, known = View(pixels, ""), {}
-    for name, extractor in extractors.items():
-        known[name] = extractor.extract(view, known)
-    return known
-
-
 def scores(metrics: Mapping, known: Known, expects: Expects = EXPECTS) -> dict[str, float | Unscored]:
     sample = ScoredSample(sample_id="a_0", prompt=Prompt(id="a", text="a person", expects=expects), features=known)
     return {name: metric.score(sample) for name, metric in metrics.items()}
@@ -66,7 +46,7 @@ def scores(metrics: Mapping, known: Known, expects: Expects = EXPECTS) -> dict[s
 @pytest.fixture(scope="module")
 def whole(extractors: Mapping[str, Extractor]) -> dict[str, tuple[np.ndarray, Known]]:
     """Full bodies of the people that nothing has learned from."""
-    pictures = {person: photograph(person, "studio_posture") for person in HELD_OUT_PEOPLE}
+    pictures = {person: np.asarray(photograph(person, "studio_posture")) for person in HELD_OUT_PEOPLE}
     return {person: (pixels, read(extractors, pixels)) for person, pixels in pictures.items()}
 
 
@@ -144,8 +124,8 @@ def cartoon() -> np.ndarray:
 
 def crowd() -> np.ndarray:
     """Twenty portraits, five by four."""
-    people = [folder.name for folder in find_people(asset_path("openpeople"))]
-    tiles = [photograph(people[index % 10], "studio_portrait" if index < 10 else "amateur_selfie", 400) for index in range(20)]
+    names = [folder.name for folder in people()]
+    tiles = [photograph(names[index % 10], "studio_portrait" if index < 10 else "amateur_selfie", 400) for index in range(20)]
     return np.concatenate([np.concatenate(tiles[row * 5:row * 5 + 5], axis=1) for row in range(4)], axis=0)
 
 
