@@ -5,7 +5,6 @@ Aggregates of perceived presentation only. Nothing is judged here; the metrics o
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -22,9 +21,10 @@ from sana_bench.metrics.parity import SMALLEST_GROUP, grouped_metrics
 from sana_bench.metrics.perceived import ATTRIBUTES, perceived_class
 from sana_bench.prompts import Attribute, Target
 from sana_bench.records import Composition, GroupScore, Measure, PromptComposition, Score
-from sana_bench.selftest.agreement import SHIPPED
+from sana_bench.selftest.agreement import AGREEMENT
+from sana_bench.selftest.results import shipped_fact
 from sana_bench.statistics import mean_interval, set_interval
-from sana_bench.store import digest_of, sha256_file
+from sana_bench.store import digest_of
 
 VERSION = 1
 """Goes up when the numbers move."""
@@ -38,7 +38,7 @@ CORRECTED: tuple[Attribute, ...] = ("gender", "age")
 
 def demographics_digest() -> str:
     """Changes with everything that decides compositions and groups beside the metrics and their features."""
-    return digest_of([VERSION, sha256_file(SHIPPED)])
+    return digest_of([VERSION, shipped_fact(AGREEMENT)])
 
 
 @cache
@@ -50,7 +50,7 @@ def known_confusion(attribute: Attribute) -> np.ndarray | None:
     """
     if attribute not in CORRECTED:
         return None
-    confusion_KK = np.array(json.loads(SHIPPED.read_text())[attribute]["confusion"], float)
+    confusion_KK = np.array(shipped_fact(AGREEMENT)[attribute]["confusion"], float)
     pictures_K = confusion_KK.sum(axis=1)
     return confusion_KK if (pictures_K >= FEWEST_PICTURES).all() and (np.diag(confusion_KK) > pictures_K / 2).all() else None
 

@@ -13,7 +13,7 @@ CALIBRATION_PEOPLE = ("P004", "P007")
 """A woman and a man of the training people. Twins of the networks that never saw them say how their evidence is to be weighed."""
 
 LEARNED_KINDS = frozenset({
-    "hand_bent_finger", "hand_bitten", "hand_doubled", "hand_long_palm", "hand_melted", "hand_patched", "hand_shortened_finger",
+    "hand_bent_finger", "hand_bitten", "hand_doubled", "hand_long_fingers", "hand_long_palm", "hand_melted", "hand_patched", "hand_shortened_finger",
     "hand_squeezed", "hand_stained", "hand_swirled", "hand_swollen_finger",
     "face_patched", "face_scaled_feature", "face_smeared", "face_swirled", "face_warped",
 })

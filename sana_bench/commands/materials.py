@@ -40,7 +40,7 @@ def _build_tiny_arguments(parser: Parser) -> None:
 
 
 def _build_evidence_arguments(parser: Parser) -> None:
-    parser.add_argument("parts", metavar="hand|face", nargs="*", help="only this part (default: both)")
+    parser.add_argument("parts", metavar="hand|face|body", nargs="*", help="only this part (default: all three)")
     parser.add_argument("--work", metavar="FOLDER", type=Path, default=cache_folder() / "evidence-build",
                         help="where the trainings keep their state (default: evidence-build in the cache folder)")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the weights go (default: into the package)")
@@ -115,10 +115,10 @@ def run_build_tiny(arguments: Arguments) -> Reply:
 
 @command("build-evidence", KEEP, _build_evidence_arguments, "sana-bench build-evidence", "sana-bench build-evidence hand --out my_weights")
 def run_build_evidence(arguments: Arguments) -> Reply:
-    """train and calibrate what looks for damaged hands and faces
+    """train and calibrate what looks for damaged hands and faces, and measure real bodies
 
-    From the training people of OpenPeople and the kinds of damage that it may learn. It takes about an hour on two cores, is seeded,
-    and a killed build goes on from its work folder.
+    From the training people of OpenPeople and the kinds of damage that it may learn. It takes about two hours on two cores, is
+    seeded, and a killed build goes on from its work folder.
     """
     from sana_bench.evidence.build import build_evidence
 

@@ -71,26 +71,31 @@ def blended(below: np.ndarray, above: np.ndarray, mask: np.ndarray) -> np.ndarra
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
 
 
+FILL_PX = 480
+"""Longer side at which holes are filled: what is made up has nothing fine in it, and OpenCV needs half a minute at full size."""
+
+
 def filled(window: np.ndarray, hole: np.ndarray, radius_px: float = 3.0) -> np.ndarray:
-    """The window with the pixels of `hole` (h, w) bool made up from what surrounds them.
+    """The window with the pixels of `hole` (h, w) bool made up from what surrounds them, within `radius_px`.
 
     Source: Telea 2004, "An image inpainting technique based on the fast marching method", as in OpenCV.
     """
     import cv2
 
-    return cv2.inpaint(np.ascontiguousarray(window), hole.astype(np.uint8), radius_px, cv2.INPAINT_TELEA)
+    height, width = window.shape[:2]
+    share = min(1.0, FILL_PX / max(height, width))
+    if share == 1:
+        return cv2.inpaint(np.ascontiguousarray(window), hole.astype(np.uint8), radius_px, cv2.INPAINT_TELEA)
+    size = max(2, round(width * share)), max(2, round(height * share))
+    small_hole = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+    small = cv2.inpaint(cv2.resize(window, size, interpolation=cv2.INTER_AREA), small_hole.astype(np.uint8),
+                        max(radius_px * share, 2.0), cv2.INPAINT_TELEA)
+    return np.where(hole[..., None], cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), window)
 
 
 def erased(window: np.ndarray, mask: np.ndarray, dose: float) -> np.ndarray:
-    """The window in which what surrounds the mask lies over it, with the opacity `dose`; made up small, since nothing fine is left of it."""
-    import cv2
-
-    height, width = window.shape[:2]
-    share = min(1.0, 200 / max(height, width))
-    size = max(2, round(width * share)), max(2, round(height * share))
-    hole = cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 0.05
-    empty = cv2.resize(filled(cv2.resize(window, size, interpolation=cv2.INTER_AREA), hole), (width, height), interpolation=cv2.INTER_CUBIC)
-    return blended(window, empty, mask * dose)
+    """The window in which what surrounds the mask lies over it, with the opacity `dose`."""
+    return blended(window, filled(window, mask > 0.05), mask * dose)
 
 
 def wiped(window: np.ndarray, length_px: int, angle: float) -> np.ndarray:

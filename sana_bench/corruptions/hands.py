@@ -246,14 +246,30 @@ def stain(window, points, dose, draw):
 @_register("hand_long_palm", doses=(0.15, 0.3, 0.5, 0.75), unit="share of the palm's length added, or taken away at the same factor")
 def stretch_palm(window, points, dose, draw):
     """The palm is far too long or too short for its fingers."""
-    factor, grid = (1 + dose) ** draw.choice((-1, 1)), grid_of(window)
-    knuckles = points[[5, 9, 13, 17]].mean(axis=0)
+    factor = (1 + dose) ** draw.choice((-1, 1))
+    return _moved_along(window, points, [0, factor, factor + 4], [0, 1, 5])
+
+
+@_register("hand_long_fingers", doses=(0.15, 0.3, 0.45, 0.6), unit="share of the fingers' length added, or taken away at the same factor")
+def stretch_fingers(window, points, dose, draw):
+    """All fingers are far too long or too short for their palm."""
+    factor = (1 + dose) ** draw.choice((-1, 1))
+    return _moved_along(window, points, [0, 1, 1 + 1.2 * factor, 4], [0, 1, 2.2, 4])
+
+
+def _moved_along(window, points, places: list[float], sources: list[float]):
+    """Move what lies at `sources` to `places`, in palms from the wrist towards the knuckles, with all between them in proportion.
+
+    Nothing moves at the window's edge, where it would tear the picture.
+    """
+    grid, knuckles = grid_of(window), points[[5, 9, 13, 17]].mean(axis=0)
     length = max(float(np.linalg.norm(knuckles - points[0])), 1.0)
     axis = (knuckles - points[0]) / length
-    u, v = (grid - points[0]) @ axis, (grid - points[0]) @ np.array([-axis[1], axis[0]])
-    near = falloff(np.abs(v), 0.9 * length, 1.6 * length)
-    source = np.where(u > 0, np.interp(u, [0, factor * length, factor * length + 4 * length], [0, length, 5 * length]), u)
-    return moved(window, grid + ((source - u) * near)[..., None] * axis)
+    u, v = (grid - points[0]) @ axis / length, (grid - points[0]) @ np.array([-axis[1], axis[0]]) / length
+    source = np.where(u > 0, np.interp(u, places, sources), u)
+    to_edge = np.minimum(grid, np.array(window.shape[1::-1]) - 1 - grid).min(axis=-1) / length
+    near = falloff(np.abs(v), 0.9, 1.6) * (1 - falloff(to_edge, 0, 0.5))
+    return moved(window, grid + ((source - u) * length * near)[..., None] * axis)
 
 
 @_register("hand_squeezed", doses=(0.2, 0.35, 0.55, 0.8), unit="share of the width added, or taken away at the same factor")

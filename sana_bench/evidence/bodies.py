@@ -10,10 +10,11 @@ import numpy as np
 
 from sana_bench.errors import AssetError
 from sana_bench.evidence import calibration_file
-from sana_bench.features.proportions import body_measures
 from sana_bench.shape import ShapeReference, fit_shapes, reference_from_json, reference_to_json
 
 FEWEST_BODIES = 24
+LEAST_SPREAD = 0.05
+"""Of a measure among real bodies: one that hardly varies among a few dozen would otherwise outweigh all others."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,9 @@ class Bodies:
         return self.shapes.survival((measures_D - self.centre_D) / self.scale_D)
 
 
-def fit_bodies(poses_P33xyv: np.ndarray, people: list[str]) -> Bodies:
+def fit_bodies(measures_PD: np.ndarray, people: list[str]) -> Bodies:
     """Raises InsufficientSamplesError with fewer than FEWEST_BODIES bodies."""
-    measures_PD = body_measures(poses_P33xyv)
-    centre_D, scale_D = measures_PD.mean(axis=0), measures_PD.std(axis=0) + 1e-9
+    centre_D, scale_D = measures_PD.mean(axis=0), np.maximum(measures_PD.std(axis=0), LEAST_SPREAD)
     return Bodies(centre_D, scale_D, fit_shapes((measures_PD - centre_D) / scale_D, people, FEWEST_BODIES, "full body(ies)"))
 
 

@@ -23,6 +23,7 @@ from sana_bench.evidence.material import MATERIAL_VERSION, Detector, Example, Ta
 from sana_bench.evidence.plausibility import PARTS, calibration_document, fit_calibration, parts_of
 from sana_bench.extract import in_order
 from sana_bench.features import EXTRACTORS, View
+from sana_bench.features.proportions import body_measures
 from sana_bench.features.upright_view import FACE, HAND, Part
 from sana_bench.locks import locked
 from sana_bench.progress import progress
@@ -33,7 +34,7 @@ from sana_bench.store import Store, digest_of, write_bytes
 SIDE_PX = 2048
 KINDS = {"hand": HAND, "face": FACE}
 PARTS_TO_BUILD = (*KINDS, "body")
-STEPS = {"hand": 800, "face": 600}
+STEPS = {"hand": 1600, "face": 600}
 TWIN_SHARE = 0.6
 """Length of the twin's training: it only has to make the evidence that the weights are fitted to."""
 LEAST_DOSE = 2
@@ -67,13 +68,16 @@ def build_evidence(work_folder: Path, out_folder: Path | None = None, parts: tup
 def _build_bodies(work: Path, out: Path) -> None:
     manifest = load_manifest("openpeople:training", Store(work / "store"))
     rows = [row for row in manifest.rows if row.kind in FULL_BODIES]
-    with closing(EXTRACTORS.get("pose").make("cpu")) as pose, progress("real bodies", len(rows)) as tracker:
-        poses, people = [], []
+    with closing(EXTRACTORS.get("pose").make("cpu")) as pose, closing(EXTRACTORS.get("hands").make("cpu")) as hands, \
+            progress("real bodies", len(rows)) as tracker:
+        measures, people = [], list[str]()
         for row in rows:
-            found = pose.extract(View(picture_view(manifest, row, (SIDE_PX, SIDE_PX)), row.text), {})["keypoints"]
-            poses, people = [*poses, *found], [*people, *[row.person] * len(found)]
+            view = View(picture_view(manifest, row, (SIDE_PX, SIDE_PX)), row.text)
+            known = {"pose": pose.extract(view, {})}
+            found = body_measures(known["pose"], hands.extract(view, known))
+            measures, people = [*measures, found], [*people, *[row.person] * len(found)]
             tracker.advance()
-    write_bytes(calibration_file("body", out), bodies_document(fit_bodies(np.array(poses), people), people).encode())
+    write_bytes(calibration_file("body", out), bodies_document(fit_bodies(np.concatenate(measures), people), people).encode())
 
 
 def _build_part(part: Part, work: Path, out: Path, steps: int) -> None:

@@ -40,10 +40,10 @@ class EvidenceReader:
     """
 
     def __init__(self, part: Part, device: str, network: Any = None):
-        from sana_bench.evidence.network import load_network
+        from sana_bench.evidence.network import for_inference, load_network
 
         self.part, self.device = part, device
-        self.network = (network or load_network(part)).to(device)
+        self.network = for_inference(network or load_network(part)).to(device)
         self.landmarker = Landmarker(part.name.capitalize(), f"mediapipe_{part.name}", **{f"num_{part.name}s": len(COPIES) * PARTS_A_SHEET})
 
     def read(self, pixels_HW3: np.ndarray, keypoints_FN2: np.ndarray, mirrored_F: Sequence[bool]) -> Features:
@@ -73,7 +73,7 @@ class EvidenceReader:
 
         from sana_bench.features.efficientnet import one_thread
 
-        pixels = torch.from_numpy(view.astype(np.float32).transpose(2, 0, 1)[None].copy()).to(self.device)
+        pixels = torch.from_numpy(view.astype(np.float32)[None]).to(self.device).permute(0, 3, 1, 2)  # channels last
         skeleton = torch.from_numpy(skeleton_map(self.part, points_N2)[None]).to(self.device)
         with one_thread(), torch.inference_mode():
             damage, logit = self.network(pixels, skeleton)

@@ -12,7 +12,7 @@ from sana_bench.features.evidence import EvidenceReader
 from sana_bench.features.upright_view import FACE
 
 
-@register_extractor("face_evidence", version=1, needs=("faces",), assets=("efficientnet_lite0", "mediapipe_face"),
+@register_extractor("face_evidence", version=2, needs=("faces",), assets=("efficientnet_lite0", "mediapipe_face"),
                     local_weights=(network_file("face"),))
 class FaceEvidence:
     """Features as `EvidenceReader.read` describes them, one row a face of `faces`."""

@@ -10,7 +10,7 @@ from sana_bench.features.evidence import EvidenceReader
 from sana_bench.features.upright_view import HAND
 
 
-@register_extractor("hand_evidence", version=1, needs=("hands",), assets=("efficientnet_lite0", "mediapipe_hand"),
+@register_extractor("hand_evidence", version=2, needs=("hands",), assets=("efficientnet_lite0", "mediapipe_hand"),
                     local_weights=(network_file("hand"),))
 class HandEvidence:
     """Features as `EvidenceReader.read` describes them, one row a hand of `hands`.

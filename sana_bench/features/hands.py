@@ -36,12 +36,12 @@ class Hand:
     side: int
 
 
-@register_extractor("hands", version=1, needs=("pose",), assets=("mediapipe_hand",))
+@register_extractor("hands", version=2, needs=("pose",), assets=("mediapipe_hand",))
 class Hands:
-    """Hands on the whole image, then on a window at native resolution around each wrist of the pose.
+    """Hands on a window at native resolution around each wrist of the poses, and on the whole image where that leaves one out.
 
-    The palm detector sees every window at 192 x 192 pixels, where a hand of a full-body image has about 15 pixels.
-    What a wrist's window adds to the whole image is kept; a hand found in both is taken from the whole image.
+    The palm detector sees every window at 192 x 192 pixels, where a hand of a full-body image has about 15 pixels. The
+    whole image is looked at too unless both wrists of every pose are seen and each shows a hand: detecting palms is dear.
 
     Features, from left to right in the image:
         keypoints: (H, 21, 2) float32, x and y in pixels of the image.
@@ -53,9 +53,12 @@ class Hands:
         self.landmarker = Landmarker("Hand", "mediapipe_hand", num_hands=MAX_HANDS)
 
     def extract(self, view: View, known: Mapping[str, Features]) -> Features:
-        hands = self._find(view, Window.whole(view.pixels_HW3))
-        for window in wrist_windows(known["pose"]["keypoints"], view.pixels_HW3.shape):
-            hands = merge_hands(hands, self._find(view, window))
+        poses, hands, num_shown = known["pose"]["keypoints"], list[Hand](), 0
+        for window in wrist_windows(poses, view.pixels_HW3.shape):
+            found = self._find(view, window)
+            hands, num_shown = merge_hands(hands, found), num_shown + bool(found)
+        if len(poses) == 0 or num_shown < len(WRIST_AND_FINGERS) * len(poses):
+            hands = merge_hands(hands, self._find(view, Window.whole(view.pixels_HW3)))
         hands.sort(key=lambda hand: hand.keypoints_212[:, 0].mean())
         return {"keypoints": np.array([hand.keypoints_212 for hand in hands], np.float32).reshape(-1, 21, 2),
                 "score": np.array([hand.score for hand in hands], np.float32),

@@ -116,18 +116,24 @@ SEGMENTS = np.array([(11, 13), (12, 14), (13, 15), (14, 16), (15, 19), (16, 20),
 WIDTHS = np.array([(11, 12), (23, 24), (7, 8)])
 JOINTS = ((23, 25, 27), (24, 26, 28), (11, 13, 15), (12, 14, 16))
 SHORTEST_SEGMENT = 0.1
+WRISTS, WRIST_SEEN, HAND_AT_WRIST = [15, 16], 0.5, 0.3
+"""Hands of real bodies begin within 0.1 trunks of a wrist that is seen; an arm too long for the pose has its wrist guessed in mid-air."""
+APART = 0.05
+"""Added before a logarithm: less is the roughness of a silhouette."""
 
 
-def body_measures(poses_P33xyv: np.ndarray) -> np.ndarray:
-    """(P, 22) what a standing body looks like: lengths over the trunk's, bends, and how well the ends of the limbs are seen.
+def body_measures(pose: Features, hands: Features) -> np.ndarray:
+    """(P, 25) what a standing body looks like: lengths over the trunk's, bends, and how well the ends of the limbs are seen.
 
     Ten logarithms of limb segments, three of widths (which shrink when a body turns; 0.1 trunks are the least), two of the head's
     height over the shoulders and of the face's height, four cosines of the knees' and elbows' bend, three logits of visibility
-    (the least of elbows and knees, wrists, ankles). Unchanged by moving and scaling.
+    (the least of elbows and knees, wrists, ankles), two logarithms of how far silhouette and skeleton are apart, and 1 where a
+    wrist that is seen has no hand. Unchanged by moving and scaling.
 
     Args:
-        poses_P33xyv: (P, 33, 3) x and y in pixels, visibility in [0, 1].
+        pose, hands: features of the extractors of these names, of one image.
     """
+    poses_P33xyv = pose["keypoints"].reshape(-1, 33, 3)
     points, visibility = poses_P33xyv[..., :2].astype(np.float64), poses_P33xyv[..., 2].astype(np.float64)
     shoulders, hips, mouth = (points[:, pair].mean(axis=1) for pair in ([11, 12], [23, 24], [9, 10]))
     trunk_P1 = np.linalg.norm(shoulders - hips, axis=-1, keepdims=True).clip(1e-3)
@@ -137,7 +143,16 @@ def body_measures(poses_P33xyv: np.ndarray) -> np.ndarray:
     ratios = np.log(np.maximum(np.concatenate([lengths, head], axis=1) / trunk_P1, [SHORTEST_SEGMENT] * 14 + [0.02]))
     bends = np.stack([_bend(points, joint) for joint in JOINTS], axis=1)
     least = np.stack([visibility[:, ends].min(axis=1) for ends in ([13, 14, 25, 26], [15, 16], [27, 28])], axis=1).clip(0.01, 0.99)
-    return np.concatenate([ratios, bends, np.log(least / (1 - least))], axis=1)
+    apart = np.stack([pose["unexplained"], pose["uncovered"]], axis=1).astype(np.float64)
+    handless_P1 = _has_wrist_without_hand(points, visibility, hands["keypoints"].reshape(-1, 21, 2)[:, 0], trunk_P1)[:, None]
+    return np.concatenate([ratios, bends, np.log(least / (1 - least)), np.log(apart + APART), handless_P1], axis=1)
+
+
+def _has_wrist_without_hand(points_P33xy: np.ndarray, visibility_P33: np.ndarray, hands_Hxy: np.ndarray, trunk_P1: np.ndarray) -> np.ndarray:
+    """(P,) whether a wrist that is seen lies further than HAND_AT_WRIST trunks from where every hand begins."""
+    away_PWH = np.linalg.norm(points_P33xy[:, WRISTS, None] - hands_Hxy, axis=-1)
+    handless_PW = away_PWH.min(axis=-1, initial=np.inf) > HAND_AT_WRIST * trunk_P1
+    return (handless_PW & (visibility_P33[:, WRISTS] >= WRIST_SEEN)).any(axis=1)
 
 
 def _bend(points_P33xy: np.ndarray, joint: tuple[int, int, int]) -> np.ndarray:

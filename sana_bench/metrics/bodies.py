@@ -44,18 +44,19 @@ class BodyRate:
 
 
 # Real bodies of new people average 0.5 and spread by 0.3: a tenth is what a hundred pairs tell.
-@register_metric("body_plausibility", version=1, kind="sample", extractor="pose", higher_is_better=True, unit="share of real bodies",
-                 budget=0.1, sees=("body_overlong_arm", "body_short_legs", "body_missing_forearm", "body_bent_shin", "body_large_head",
+@register_metric("body_plausibility", version=2, kind="sample", extractor="pose", also_reads=("hands",), higher_is_better=True,
+                 unit="share of real bodies", budget=0.1, sees=("body_overlong_arm", "body_short_legs", "body_missing_forearm", "body_bent_shin", "body_large_head",
                                    "body_added_arm", "body_erased"))
 class BodyPlausibility:
     """Share of real standing bodies that are as unusual or more: about 0.5 for a new real one; a missing body counts as 0.
 
-    Formula: Mahalanobis distance of 22 measures of the pose (lengths of limbs, head and widths over the trunk's, bends of knees and
-        elbows, visibility of joints), under a Ledoit-Wolf covariance, as its rank among real bodies, each measured against other
-        people; an image has the mean of its best expected bodies.
+    Formula: Mahalanobis distance of 25 measures of the pose (lengths of limbs, head and widths over the trunk's, bends of knees and
+        elbows, visibility of joints, silhouette without skeleton and skeleton without silhouette, a wrist without a hand), under
+        a Ledoit-Wolf covariance, as its rank among real bodies, each measured against other people; an image has the mean of its
+        best expected bodies.
     Source: ours, first version. The real bodies are photographs of seven synthetic people, standing.
-    Limits: people who sit, crouch, dance or lie are unusual to it. It sees a third arm only in what it does to the pose. One prominent body an
-        image is measured well, small ones are not found.
+    Limits: people who sit, crouch, dance or lie are unusual to it, and so are wide skirts, coats, and hands in pockets. One
+        prominent body an image is measured well, small ones are not found.
     Use: compares two models on the same prompts of standing people. Bodies of other builds, and with other or fewer limbs, would score low:
         never apply it to people.
     """
@@ -72,9 +73,9 @@ class BodyPlausibility:
         return image_plausibility(self.score_parts(sample), expected)
 
     def score_parts(self, sample: ScoredSample) -> np.ndarray:
-        measures_PD = body_measures(sample.features["pose"]["keypoints"].reshape(-1, 33, 3))
+        measures_PD = body_measures(sample.features["pose"], sample.features["hands"])
         return np.array([self.bodies.survival(measures_D) for measures_D in measures_PD], dtype=np.float64)
 
     def explain_parts(self, sample: ScoredSample) -> list[dict[str, float]]:
-        measures_PD = body_measures(sample.features["pose"]["keypoints"].reshape(-1, 33, 3))
+        measures_PD = body_measures(sample.features["pose"], sample.features["hands"])
         return [{"shape": self.bodies.distance(measures_D)} for measures_D in measures_PD]

@@ -19,8 +19,8 @@ from sana_bench.metrics import Unscored
 from sana_bench.metrics.perceived import ATTRIBUTES, age_band, perceived_class
 from sana_bench.prompts import Attribute
 
-SHIPPED = Path(__file__).with_name("agreement.json")
-"""The tables over studio portraits, selfies and expressions of all ten people (180 pictures)."""
+AGREEMENT = "perceived against requested"
+"""Name of the tables among the facts of a self-test."""
 
 KINDS = ("studio_portrait", "amateur_selfie", "emotion")
 """Pictures in which a face is large and looks at the camera."""

@@ -17,7 +17,7 @@ from sana_bench.selftest.photographs import Shown, points_of
 from sana_bench.split import LEARNED_KINDS
 from sana_bench.store import digest_of
 
-DAMAGE_VERSION = 1
+DAMAGE_VERSION = 2
 """Goes up when copies change; their features are made anew."""
 MOST_PHOTOGRAPHS = 12
 SEED = 11
@@ -88,14 +88,14 @@ def _evenly(shown: Sequence[Shown], number: int) -> list[Shown]:
 def harmless_copies(shown: Sequence[Shown]) -> Iterator[Copy]:
     for each in shown:
         for name, change in HARMLESS.items():
-            yield _copy(each, name, 0, lambda each=each, change=change: change(each.photograph.item.load()))
+            yield _copy(each, name, 0, 0, lambda each=each, change=change: change(each.photograph.item.load()))
 
 
 def damaged_copies(kind: Corruption, shown: Sequence[Shown]) -> Iterator[Copy]:
     """Every dose, done to every hand, face or body of each photograph."""
     for each in shown:
         for level, dose in enumerate(kind.doses, start=1):
-            yield _copy(each, kind.name, level, partial(damaged, each, kind, level, dose))
+            yield _copy(each, kind.name, level, dose, partial(damaged, each, kind, level, dose))
 
 
 def damaged(shown: Shown, kind: Corruption, level: int, dose: float) -> np.ndarray:
@@ -105,6 +105,6 @@ def damaged(shown: Shown, kind: Corruption, level: int, dose: float) -> np.ndarr
     return pixels
 
 
-def _copy(shown: Shown, damage: str, level: int, load: Callable[[], np.ndarray]) -> Copy:
+def _copy(shown: Shown, damage: str, level: int, dose: float, load: Callable[[], np.ndarray]) -> Copy:
     item = shown.photograph.item
-    return Copy(shown, damage, level, Item(digest_of([item.identity, damage, level, DAMAGE_VERSION, SEED]), item.prompt, load))
+    return Copy(shown, damage, level, Item(digest_of([item.identity, damage, level, dose, DAMAGE_VERSION, SEED]), item.prompt, load))

@@ -42,12 +42,13 @@ class Shown:
     sample: ScoredSample
 
 
-def photographs_of(source: Literal["openpeople:training", "openpeople:reference"], store: Store) -> list[Photograph]:
-    """Four photographs, four expressions and the sheets' views of heads and bodies, a person."""
+def photographs_of(source: Literal["openpeople:training", "openpeople:reference"], store: Store,
+                   emotions: int | None = EMOTIONS_TAKEN) -> list[Photograph]:
+    """Four photographs, some or all (None) expressions and the sheets' views of heads and bodies, a person."""
     manifest, taken, found = load_manifest(source, store), {}, []
     for row in manifest.rows:
         taken[row.person, row.kind] = taken.get((row.person, row.kind), 0) + 1
-        if row.kind == "emotion" and taken[row.person, row.kind] > EMOTIONS_TAKEN:
+        if row.kind == "emotion" and emotions is not None and taken[row.person, row.kind] > emotions:
             continue
         item = Item(digest_of([manifest.digest, row.file_name, SIDE_PX]), row.text, partial(picture_view, manifest, row, (SIDE_PX, SIDE_PX)))
         found.append(Photograph(row.file_name.partition(".")[0].lower(), row.person, row.kind, item))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from sana_bench.errors import StoreError
+from sana_bench.errors import AssetError, StoreError
 from sana_bench.extract import in_order
 from sana_bench.features import EXTRACTORS, Features, View
 from sana_bench.metrics import MetricEntry
@@ -138,6 +138,14 @@ def known_selftest(entry: MetricEntry) -> MetricSelfTest | None:
 def known_facts() -> Mapping[str, object]:
     found = [_known(path, path.stat().st_mtime_ns) for path in (SHIPPED, own_file()) if path.exists()]
     return {name: fact for each in found if each for name, fact in each.facts.items()}
+
+
+def shipped_fact(name: str) -> object:
+    """A fact of the self-test in the package, whatever was measured on this machine since."""
+    found = _known(SHIPPED, SHIPPED.stat().st_mtime_ns) if SHIPPED.exists() else None
+    if found is None or name not in found.facts:
+        raise AssetError(f'{SHIPPED} is missing or says nothing of "{name}"; install sana-bench again')
+    return found.facts[name]
 
 
 def why_not_judged(entry: MetricEntry) -> str:

@@ -52,7 +52,8 @@ def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
     evidence = {name: {"damage_logit": -2 + 4 * damage + rng.normal(size=number), "instability": (0.03 + 0.2 * damage) * np.exp(rng.normal(size=number))}
                 for name, number in (("hand_evidence", num_hands), ("face_evidence", num_faces))}
     arrays = {
-        "pose": {"keypoints": BODY + (3 + 40 * damage) * rng.normal(size=(num_faces, 33, 3)) * (1, 1, 0)},
+        "pose": {"keypoints": BODY + (3 + 40 * damage) * rng.normal(size=(num_faces, 33, 3)) * (1, 1, 0),
+                 "unexplained": np.full(num_faces, 0.05 + 0.2 * damage), "uncovered": np.full(num_faces, 0.4 * damage)},
         **evidence,
         "hands": {"keypoints": hands, "score": np.full(num_hands, 0.9), "side": np.arange(num_hands)},
         "faces": {"keypoints": faces[..., :2], "depth": faces[..., 2], "blendshapes": np.zeros((num_faces, 52))},

@@ -13,7 +13,8 @@ from sana_bench.data.openpeople import find_people
 from sana_bench.data.views import fit_view
 from sana_bench.features import EXTRACTORS, View
 from sana_bench.metrics.perceived import ATTRIBUTES
-from sana_bench.selftest.agreement import SHIPPED, agreement, requested_classes, requested_of_people
+from sana_bench.selftest.agreement import AGREEMENT, agreement, requested_classes, requested_of_people
+from sana_bench.selftest.results import shipped_fact
 
 SQUARE = np.tile(np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32), (120, 1))[None, :478] * 100
 
@@ -79,7 +80,7 @@ def test_portraits_are_read_as_they_were_asked_for() -> None:
 
 
 def test_shipped_tables_are_of_all_180_pictures() -> None:
-    shipped = json.loads(SHIPPED.read_text())
+    shipped = shipped_fact(AGREEMENT)
     assert list(shipped) == list(ATTRIBUTES)
     for attribute, table in shipped.items():
         confusion = np.array(table["confusion"])

@@ -128,6 +128,19 @@ def test_small_hands_are_found_around_the_wrists(extractors: Mapping[str, Extrac
     assert len(known["faces"]["keypoints"]) == 1
 
 
+def test_hands_away_from_all_wrists_are_found_on_the_whole_image(extractors: Mapping[str, Extractor], postures: dict[str, Known]) -> None:
+    """Where the pose is wrong about its arms: wrists that it says to be in a corner show nothing there."""
+    x, y = postures["P001"]["hands"]["keypoints"][0].mean(axis=0)
+    view = View(np.asarray(photograph("P001", "studio_posture").crop((int(x) - 250, int(y) - 250, int(x) + 250, int(y) + 250))), "")
+    alone = extractors["hands"].extract(view, {"pose": {"keypoints": np.zeros((0, 33, 3), np.float32)}})
+    astray = np.zeros((1, 33, 3), np.float32)
+    astray[0, 11:25, :2] = np.linspace(20, 90, 14)[:, None]
+    astray[..., 2] = 0.99
+    found = extractors["hands"].extract(view, {"pose": {"keypoints": astray}})
+    assert len(alone["score"]) >= 1
+    np.testing.assert_array_equal(found["keypoints"], alone["keypoints"])
+
+
 def test_noise_has_no_face_and_no_hand(extractors: Mapping[str, Extractor]) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     known = read(extractors, Image.fromarray(noise))

@@ -50,27 +50,47 @@ def test_a_mouth_beside_the_middle_line_is_off_by_its_share(shift: float) -> Non
     assert mouth_offset(face)[0] == pytest.approx(abs(shift), abs=1e-6)
 
 
+def measured(poses_P33xyv: np.ndarray, unexplained: float = 0.0, uncovered: float = 0.0, hands_at: tuple[int, ...] = (15, 16)) -> np.ndarray:
+    """(P, 25) measures of poses whose silhouettes are as given, with hands at these points of them."""
+    pose = {"keypoints": poses_P33xyv, "unexplained": np.full(len(poses_P33xyv), unexplained), "uncovered": np.full(len(poses_P33xyv), uncovered)}
+    return body_measures(pose, {"keypoints": np.repeat(poses_P33xyv[:, list(hands_at), None, :2], 21, axis=2)})
+
+
 def test_body_measures_do_not_depend_on_place_and_size() -> None:
     body = BODY[None] + np.array([1000, 1000, 0])
     for changed in (body + np.array([300, -40, 0]), body * np.array([0.25, 0.25, 1])):
-        assert body_measures(changed) == pytest.approx(body_measures(body), abs=1e-6)
+        assert measured(changed) == pytest.approx(measured(body), abs=1e-6)
 
 
 def test_body_measures_are_lengths_over_the_trunk() -> None:
     """A thigh of 200 and a trunk of 280 pixels; a straight knee has cosine 1, a right angle 0."""
     body = BODY[None].copy()
-    assert body_measures(body)[0, 6] == pytest.approx(np.log(200 / 280))
-    assert body_measures(body)[0, 15:17] == pytest.approx([1, 1])
+    assert measured(body)[0, 6] == pytest.approx(np.log(200 / 280))
+    assert measured(body)[0, 15:17] == pytest.approx([1, 1])
     body[0, 27, :2] = body[0, 25, :2] + (180, 0)
-    assert body_measures(body)[0, 15] == pytest.approx(0, abs=1e-6)
+    assert measured(body)[0, 15] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_joint_that_is_not_seen_counts() -> None:
     hidden = BODY[None].copy()
     hidden[0, 15, 2] = 0.05
-    assert body_measures(hidden)[0, 20] < body_measures(BODY[None])[0, 20] - 3
+    assert measured(hidden)[0, 20] < measured(BODY[None])[0, 20] - 3
+
+
+def test_a_silhouette_apart_from_its_skeleton_counts() -> None:
+    """Each in its own column, on a logarithmic scale above the roughness of silhouettes."""
+    difference = measured(BODY[None], unexplained=0.15, uncovered=0.05)[0] - measured(BODY[None])[0]
+    assert difference[22:24] == pytest.approx([np.log(4), np.log(2)]) and not difference[:22].any()
+
+
+def test_a_wrist_that_is_seen_and_has_no_hand_counts() -> None:
+    """One hand for two wrists; none; and none where the wrist is not seen either."""
+    hidden = BODY[None].copy()
+    hidden[0, 16, 2] = 0.2
+    assert [measured(BODY[None], hands_at=hands)[0, 24] for hands in ((15, 16), (15,), (25, 26), ())] == [0, 1, 1, 1]
+    assert [measured(hidden, hands_at=hands)[0, 24] for hands in ((15,), (16,), ())] == [0, 1, 1]
 
 
 def test_points_that_fall_together_give_finite_numbers() -> None:
-    assert np.isfinite(body_measures(np.zeros((1, 33, 3)))).all()
+    assert np.isfinite(measured(np.zeros((1, 33, 3)))).all()
     assert np.isfinite(np.stack([measure(np.zeros((1, 478, 3))) for measure in (face_asymmetry, gaze_mismatch, mouth_offset)])).all()

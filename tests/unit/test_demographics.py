@@ -106,8 +106,7 @@ def test_gender_is_corrected_for_how_the_classifier_errs_on_photographs(sixteen:
     ([[12, 3], [5, 5]], False), ([[12, 3], [4, 6]], True)])     # seen as another class as often as not
 def test_which_tables_are_of_use(confusion: list[list[int]], known: bool, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     table = {"labels": [], "confusion": confusion}
-    (tmp_path / "agreement.json").write_text(json.dumps({"gender": table, "skin_tone": table}))
-    monkeypatch.setattr(demographics, "SHIPPED", tmp_path / "agreement.json")
+    monkeypatch.setattr(demographics, "shipped_fact", lambda name: {"gender": table, "skin_tone": table})
     known_confusion.cache_clear()
     try:
         assert (known_confusion("gender") is not None) == known
