@@ -45,8 +45,9 @@ class BodyRate:
 
 # Real bodies of new people average 0.5 and spread by 0.3: a tenth is what a hundred pairs tell.
 @register_metric("body_plausibility", version=2, kind="sample", extractor="pose", also_reads=("hands",), higher_is_better=True,
-                 unit="share of real bodies", budget=0.1, sees=("body_overlong_arm", "body_short_legs", "body_missing_forearm", "body_bent_shin", "body_large_head",
-                                   "body_added_arm", "body_erased"))
+                 unit="share of real bodies", budget=0.1,
+                 sees=("body_overlong_arm", "body_short_legs", "body_missing_forearm", "body_bent_shin", "body_large_head", "body_added_arm",
+                       "body_erased"))
 class BodyPlausibility:
     """Share of real standing bodies that are as unusual or more: about 0.5 for a new real one; a missing body counts as 0.
 
