@@ -1,4 +1,4 @@
-"""Seconds a 2048 px image that looking at people costs on one core, beyond decoding, and beside the plain use of the same models.
+"""Seconds a 2048 px image that looking at people costs on one core, beyond decoding, beside the plain use of the same models; and whether memory grows.
 
     taskset -c 0 python benchmarks/people_extractors.py
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import psutil
 
 from sana_bench.data.manifest import load_manifest, picture_view
 from sana_bench.extract import in_order
@@ -24,14 +25,15 @@ from sana_bench.store import Store
 OURS = in_order(["hand_evidence", "face_evidence", "attributes", "skin_tone"])
 KINDS = ("studio_posture", "studio_portrait")
 REPEATS = 3
+IMAGES_FOR_MEMORY, EVERY = 200, 50
 
 
 def main() -> None:
     manifest = load_manifest("openpeople:reference", Store(cache_folder() / "store"))
     extractors = {name: EXTRACTORS.get(name).make("cpu") for name in OURS}
     peers = plain_models()
-    for kind in KINDS:
-        images = [picture_view(manifest, row, (2048, 2048)) for row in manifest.rows if row.kind == kind]
+    pictures = {kind: [picture_view(manifest, row, (2048, 2048)) for row in manifest.rows if row.kind == kind] for kind in KINDS}
+    for kind, images in pictures.items():
         ours = {name: [] for name in OURS}
         for image in images * REPEATS:
             view, known = View(image, ""), {}
@@ -42,8 +44,21 @@ def main() -> None:
             for name, look in peers.items():
                 timed(plain[name], lambda: look(image))
         report(kind, ours, plain)
+    report_memory(extractors, sum(pictures.values(), []))
     for extractor in extractors.values():
         extractor.close()
+
+
+def report_memory(extractors: dict, images: list[np.ndarray]) -> None:
+    """Resident memory while image after image is looked at: flat, if nothing of them is kept."""
+    held = []
+    for number in range(IMAGES_FOR_MEMORY + 1):
+        view, known = View(images[number % len(images)], ""), {}
+        for name, extractor in extractors.items():
+            known[name] = extractor.extract(view, known)
+        if number % EVERY == 0:
+            held.append((number, psutil.Process().memory_info().rss))
+    print("memory: " + ", ".join(f"{size / 2**20:.0f} MiB after {number} images" for number, size in held))
 
 
 def plain_models() -> dict[str, Callable[[np.ndarray], object]]:
