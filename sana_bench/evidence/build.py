@@ -147,14 +147,14 @@ def calibrate(part: Part, twin, taught: list[Example], kept: list[Example]) -> s
     with closing(EvidenceReader(part, "cpu", twin)) as reader, progress(f"{part.name} calibration", len(chosen)) as tracker:
         rows = []
         for example in chosen:
-            keypoints = _as_features(part, [example])
-            evidence = reader.read(example.view, keypoints["keypoints"], [False])
-            rows.append(parts_of(part.name, shape, keypoints, evidence)[0])
+            evidence = reader.read_views([example.view], [example.points_N3[:, :2].astype(np.float64)])
+            rows.append(parts_of(part.name, shape, _as_features(part, [example]), evidence)[0])
             tracker.advance()
     whole = np.array([example.dose == 0 for example in chosen])
     calibration = fit_calibration(part.name, shape, np.array(rows), whole)
     plausibility = calibration.plausibility(np.array(rows))
-    facts = {"people": {"network and shapes": sorted({example.person for example in [*taught, *kept]}), "weights": list(CALIBRATION_PEOPLE)},
+    facts = {"people": {"network": sorted({example.person for example in [*taught, *kept]}),
+                        "shapes": sorted({example.person for example in taught}), "weights": list(CALIBRATION_PEOPLE)},
              "views": {"whole": int(whole.sum()), "damaged": int((~whole).sum())},
              "mean plausibility": {"whole": round(float(plausibility[whole].mean()), 3), "damaged": round(float(plausibility[~whole].mean()), 3)}}
     print({**facts, **dict(zip(PARTS[part.name], calibration.weight_K.round(2).tolist(), strict=True))})
@@ -162,7 +162,7 @@ def calibrate(part: Part, twin, taught: list[Example], kept: list[Example]) -> s
 
 
 def fit_part_shapes(part: Part, whole: list[Example]):
-    """Real shapes of a part, of every person as many, so that no group outweighs another."""
+    """Real shapes of a part, of every person as many: they are too few for as many of every group."""
     from sana_bench.features.proportions import bone_ratios, face_points, face_ratios, is_facing
     from sana_bench.shape import fit_shapes
 

@@ -17,6 +17,9 @@ COPIES = ((15.0, 0.8, False), (-8.0, 0.95, True))
 LOST = 0.5
 """Instability, in sizes of the part, where a copy shows no part any more; also the most that a copy can count."""
 
+FOUND_A_TILE = 2
+"""Parts that may be found in a tile: clasped hands and crowds show a second one, which must not take another tile's place."""
+
 PARTS_A_SHEET = 2
 """Parts whose copies are looked at together, in one sheet of always the same size, which saves a detection."""
 
@@ -44,7 +47,7 @@ class EvidenceReader:
 
         self.part, self.device = part, device
         self.network = for_inference(network or load_network(part)).to(device)
-        self.landmarker = Landmarker(part.name.capitalize(), f"mediapipe_{part.name}", **{f"num_{part.name}s": len(COPIES) * PARTS_A_SHEET})
+        self.landmarker = Landmarker(part.name.capitalize(), f"mediapipe_{part.name}", **{f"num_{part.name}s": FOUND_A_TILE * len(COPIES) * PARTS_A_SHEET})
 
     def read(self, pixels_HW3: np.ndarray, keypoints_FN2: np.ndarray, mirrored_F: Sequence[bool]) -> Features:
         """Features of all parts of an image, one row each.
@@ -59,13 +62,17 @@ class EvidenceReader:
                     for points, mirror in zip(keypoints_FN2, mirrored_F, strict=True)]
         views = [cut_view(pixels_HW3, matrix) for matrix in matrices]
         points = [transformed(each.astype(np.float64), matrix) for each, matrix in zip(keypoints_FN2, matrices, strict=True)]
+        return {**self.read_views(views, points), "view_matrix": np.array(matrices, np.float32).reshape(-1, 2, 3)}
+
+    def read_views(self, views: Sequence[np.ndarray], points: Sequence[np.ndarray]) -> Features:
+        """The same of views (SIDE, SIDE, 3) that were cut before, with the points (N, 2) in their pixels; without `view_matrix`."""
         looks = [self._look(view, each) for view, each in zip(views, points, strict=True)]
         shifts: list[float] = []
         for first in range(0, len(views), PARTS_A_SHEET):
             shifts += self._shifts(views[first:first + PARTS_A_SHEET], points[first:first + PARTS_A_SHEET])
         return {"damage_logit": np.array([logit for logit, _ in looks], np.float32),
                 "damage_map": np.array([damage for _, damage in looks], np.float16).reshape(-1, MAP, MAP),
-                "view_matrix": np.array(matrices, np.float32).reshape(-1, 2, 3), "instability": np.array(shifts, np.float32)}
+                "instability": np.array(shifts, np.float32)}
 
     def _look(self, view: np.ndarray, points_N2: np.ndarray) -> tuple[float, np.ndarray]:
         """One view at a time, so that no neighbour can move its numbers."""

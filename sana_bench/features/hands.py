@@ -41,7 +41,8 @@ class Hands:
     """Hands on a window at native resolution around each wrist of the poses, and on the whole image where that leaves one out.
 
     The palm detector sees every window at 192 x 192 pixels, where a hand of a full-body image has about 15 pixels. The
-    whole image is looked at too unless both wrists of every pose are seen and each shows a hand: detecting palms is dear.
+    whole image is looked at too unless the wrists show two hands a pose: detecting palms is dear. Hands of somebody whose
+    pose is not found are missed beside others whose hands are.
 
     Features, from left to right in the image:
         keypoints: (H, 21, 2) float32, x and y in pixels of the image.
@@ -53,11 +54,10 @@ class Hands:
         self.landmarker = Landmarker("Hand", "mediapipe_hand", num_hands=MAX_HANDS)
 
     def extract(self, view: View, known: Mapping[str, Features]) -> Features:
-        poses, hands, num_shown = known["pose"]["keypoints"], list[Hand](), 0
+        poses, hands = known["pose"]["keypoints"], list[Hand]()
         for window in wrist_windows(poses, view.pixels_HW3.shape):
-            found = self._find(view, window)
-            hands, num_shown = merge_hands(hands, found), num_shown + bool(found)
-        if len(poses) == 0 or num_shown < len(WRIST_AND_FINGERS) * len(poses):
+            hands = merge_hands(hands, self._find(view, window))
+        if len(poses) == 0 or len(hands) < len(WRIST_AND_FINGERS) * len(poses):
             hands = merge_hands(hands, self._find(view, Window.whole(view.pixels_HW3)))
         hands.sort(key=lambda hand: hand.keypoints_212[:, 0].mean())
         return {"keypoints": np.array([hand.keypoints_212 for hand in hands], np.float32).reshape(-1, 21, 2),

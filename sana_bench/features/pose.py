@@ -42,6 +42,8 @@ class Pose:
         if window.side > SIDE:
             square = cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         found = self.landmarker.detect(square, Window.whole(square))
+        height, width = view.pixels_HW3.shape[:2]
+        inside = (SILHOUETTE_SIDE * width / window.side, SILHOUETTE_SIDE * height / window.side)
         keypoints = np.zeros((len(found.pose_landmarks), 33, 3), np.float32)
         apart = np.zeros((len(found.pose_landmarks), 2), np.float32)
         for index, (landmarks, mask) in enumerate(zip(found.pose_landmarks, found.segmentation_masks or [], strict=True)):
@@ -49,7 +51,7 @@ class Pose:
             keypoints[index, :, 2] = [point.visibility for point in landmarks]
             silhouette = cv2.resize(mask.numpy_view(), (SILHOUETTE_SIDE, SILHOUETTE_SIDE), interpolation=cv2.INTER_AREA)
             points = keypoints[index, :, :2].astype(np.float64) * SILHOUETTE_SIDE / window.side
-            apart[index] = unexplained(silhouette, points), uncovered(silhouette, points)
+            apart[index] = unexplained(silhouette, points), uncovered(silhouette, points, inside)
         return {"keypoints": keypoints, "unexplained": apart[:, 0], "uncovered": apart[:, 1]}
 
     def close(self) -> None:

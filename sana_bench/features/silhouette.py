@@ -44,14 +44,19 @@ def unexplained(silhouette_SS: np.ndarray, points_33xy: np.ndarray) -> float:
     return float(((silhouette_SS > 0.5) & (explained == 0)).sum() / trunk**2)
 
 
-def uncovered(silhouette_SS: np.ndarray, points_33xy: np.ndarray) -> float:
-    """Share of the worst limb (upper or lower arm or leg) along which there is no body, in [0, 1]; beyond the image nothing is known."""
+def uncovered(silhouette_SS: np.ndarray, points_33xy: np.ndarray, inside: tuple[float, float] = (np.inf, np.inf)) -> float:
+    """Share of the worst limb (upper or lower arm or leg) along which there is no body, in [0, 1]; beyond the image nothing is known.
+
+    Args:
+        inside: width and height of the image in pixels of the silhouette, which may be of a square around it.
+    """
     import cv2
 
     ends = points_33xy[np.array(LIMBS)]
     places = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * np.linspace(0, 1, NUM_PLACES)[:, None]
     seen = cv2.remap(silhouette_SS.astype(np.float32), (places - 0.5).astype(np.float32), None, cv2.INTER_LINEAR,
                      borderMode=cv2.BORDER_CONSTANT, borderValue=1.0)
+    seen[(places >= inside).any(axis=-1)] = 1
     return float(np.clip(1 - seen.mean(axis=1).min(), 0, 1))
 
 

@@ -61,6 +61,9 @@ def test_beyond_the_image_nothing_is_known() -> None:
     """Of a portrait only the trunk is in the picture: legs below its edge are not missing. Points far off break nothing."""
     points = POINTS + (0, 250)
     assert uncovered(drawn(points), points) == pytest.approx(0, abs=0.05)
+    wide = POINTS + (200, 0)  # a square around a narrow image: to its right there is nothing to see
+    assert uncovered(drawn(wide)[:, :512] * (np.arange(512) < 470), wide) > 0.9
+    assert uncovered(drawn(wide) * (np.arange(512) < 470), wide, inside=(470, 512)) == pytest.approx(0, abs=0.05)
     far = POINTS.copy()
     far[15] = (1e7, -1e7)
     assert np.isfinite(unexplained(drawn(), far)) and np.isfinite(uncovered(drawn(), far))
