@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from sana_bench.card_tables import FactTable, facts_of, tables_of
 from sana_bench.evidence.plausibility import PARTS
 from sana_bench.extract import in_order
 from sana_bench.metrics import METRICS, MetricEntry
 from sana_bench.records import Record
-from sana_bench.selftest.facts import AGREEMENT, SHIFT
 from sana_bench.selftest.results import MetricSelfTest, known_facts, known_selftest, why_not_judged
 from sana_bench.split import LEARNED_KINDS
-
-FACTS = {"skin_tone": (SHIFT, AGREEMENT), "attributes": (AGREEMENT,)}
-"""What else the self-test measured that belongs on a card, by extractor."""
 
 
 class MetricCard(Record):
@@ -44,12 +41,15 @@ class MetricCard(Record):
     why_not: str
     self_test: MetricSelfTest | None
     facts: dict[str, object]
+    """What else was measured for it, by name."""
+    tables: tuple[FactTable, ...] = ()
+    """The facts for people."""
 
 
 def card_of(entry: MetricEntry) -> MetricCard:
     test, why = known_selftest(entry), why_not_judged(entry)
     part = next((part for part in PARTS if entry.extractor == f"{part}_evidence"), None)
-    facts = known_facts()
+    facts = facts_of(entry, known_facts())
     return MetricCard(
         name=entry.name, version=entry.version, explanation=entry.explanation, about=entry.card.get("about", ""),
         formula=entry.card.get("formula", ""), source=entry.card.get("source", ""), limits=entry.card.get("limits", ""),
@@ -57,7 +57,7 @@ def card_of(entry: MetricEntry) -> MetricCard:
         budget=entry.budget, extractor=entry.extractor, extractors=tuple(in_order(entry.extractors)), needs_reference=entry.needs_reference,
         fewest_images=entry.fewest_images, trained_on=tuple(sorted(name for name in LEARNED_KINDS if part and name.startswith(f"{part}_"))),
         seconds_per_image=test.seconds_per_image if test else None, judges=not why, why_not=why, self_test=test,
-        facts={name: facts[name] for name in FACTS.get(entry.extractor, ()) if name in facts})
+        facts=facts, tables=tables_of(facts))
 
 
 def cards(names: tuple[str, ...] = ()) -> list[MetricCard]:

@@ -58,10 +58,11 @@ def scored_nowhere(before: MetricResult | None, after: MetricResult | None) -> b
 
 
 def below_judging(before: MetricResult | None, after: MetricResult | None) -> bool:
-    """Whether both sides were measured and the metric may decide nothing, a lost value included: too few images, or a failed self-test."""
-    if before is None or after is None:
-        return False
-    return bool(after.not_judged) or max(before.num_scored, after.num_scored) < after.fewest_images
+    """Whether the metric may decide nothing, a lost value included: a failed self-test, or too few images on both sides."""
+    known = after or before
+    if known is not None and known.not_judged:
+        return True
+    return before is not None and after is not None and max(before.num_scored, after.num_scored) < after.fewest_images
 
 
 def why_missing(before: MetricResult | None, after: MetricResult | None) -> str:

@@ -126,7 +126,7 @@ def _compare_metric(name: str, candidate: ResultBundle, baseline: ResultBundle |
         return unjudged("inconclusive" if scored_nowhere(before, after) or below_judging(before, after) else "missing", missing)
     reason = obstacle or metric_obstacle(before, after, baseline.result, candidate.result)
     if reason:
-        return unjudged("not_comparable", reason)
+        return unjudged("inconclusive" if after.not_judged else "not_comparable", reason)
     pairs = _pair(after, baseline, candidate)
     try:
         verdict = _judge_pairs(after, pairs, candidate.result.suite, budget, settings)

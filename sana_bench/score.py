@@ -44,9 +44,9 @@ def chosen_metrics(config: RunConfig) -> list[MetricEntry]:
 def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite) -> str:
     """Digest of everything that decides the scores."""
     entries = chosen_metrics(config)
-    extractors = in_order(_extractors(entries))
-    return digest_of([sample_set_digest, suite.digest, [[entry.name, entry.version, entry.budget, why_not_judged(entry)] for entry in entries],
-                      [EXTRACTORS.get(name).digest() for name in extractors], data_digest(config.data.reference),
+    return digest_of([sample_set_digest, suite.digest,
+                      [[entry.name, entry.version, entry.budget, entry.extractor_digest(), why_not_judged(entry)] for entry in entries],
+                      [EXTRACTORS.get(name).digest() for name in in_order(DRAWN.values())], data_digest(config.data.reference),
                       demographics_digest(), config.compare.confidence, config.compare.num_resamples, config.compare.seed, package_versions(),
                       device_in_identity(config.run.device)])
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from sana_bench.errors import InsufficientSamplesError
 
+FARTHEST = 5.0
+"""Times the median real distance: parts that deviate more, and parts that are missing, count as this much. Real ones stay below 3."""
 NUM_FOLDS = 10
 FEWEST_PEOPLE = 3
 
@@ -55,6 +57,15 @@ class ShapeReference:
         """Share of real shapes that are at least as unusual, the shape itself counted in; in [1 / (M + 1), 1]."""
         num_farther = int((self.distances_M >= self.distance(shape_D)).sum())
         return (1 + num_farther) / (1 + len(self.distances_M))
+
+
+def image_deviation(relative_distances_F: np.ndarray, expected: int) -> float:
+    """What one image gets: the least deviating `expected` of its parts, missing ones as FARTHEST, on average; in [0, FARTHEST].
+
+    A part that is too broken to be found therefore never lowers it.
+    """
+    least = np.sort(np.minimum(np.asarray(relative_distances_F, dtype=np.float64), FARTHEST))[:expected]
+    return float((least.sum() + FARTHEST * (expected - len(least))) / expected)
 
 
 def reference_to_json(reference: ShapeReference) -> dict[str, list]:

@@ -12,6 +12,7 @@ from sana_bench.usage import Arguments, Parser, one_of
 
 if TYPE_CHECKING:
     from sana_bench.cards import MetricCard
+    from sana_bench.selftest.response import Response
     from sana_bench.selftest.results import MetricSelfTest
 
 
@@ -77,10 +78,11 @@ def _card_text(card: MetricCard) -> list[str | Table]:
     cost = f"{card.seconds_per_image:.3f} s an image on one core" if card.seconds_per_image is not None else "cost not measured"
     facts = [("formula", card.formula), ("source", card.source), ("unit", f"{card.unit}, {better}, budget {card.budget:g}"),
              ("made of", " -> ".join(card.extractors) + f"; {cost}"), ("limits", card.limits), ("use", card.responsible_use),
-             ("trained on", ", ".join(card.trained_on)), ("decides", "yes" if card.judges else f"no: {card.why_not}"),
-             *((name, str(fact)) for name, fact in card.facts.items())]
+             ("trained on", ", ".join(card.trained_on)), ("decides", "yes" if card.judges else f"no: {card.why_not}")]
     text: list[str | Table] = [f"{card.name} (version {card.version}): {card.explanation}", *filter(None, [card.about])]
     text += [f"  {name}: {value}" for name, value in facts if value]
+    for table in card.tables:
+        text += [f"  {table.title}:", Table(table.header, list(table.rows))]
     return [*text, *(_selftest_text(card.name, card.self_test) if card.self_test else []), ""]
 
 
@@ -89,11 +91,16 @@ def _selftest_text(name: str, test: MetricSelfTest) -> list[str | Table]:
     def shown(value: float | None) -> str:
         return "-" if value is None else f"{value:.3g}"
 
-    rows = [(response.damage, "yes" if response.claimed else "", shown(response.auc), " ".join(map(shown, response.auc_by_dose)),
+    def interval(response: Response) -> str:
+        return shown(response.auc) + (f" ({response.auc_low:.2f} to {response.auc_high:.2f})" if response.auc_low is not None else "")
+
+    rows = [(response.damage, "yes" if response.claimed else "", interval(response), " ".join(map(shown, response.auc_by_dose)),
              " ".join(map(shown, response.values)), "yes" if response.monotone else "no",
              "-" if response.sees_from is None else f"{response.sees_from:g} {response.unit}", response.units)
             for response in sorted(test.responses, key=lambda each: (not each.claimed, each.damage))]
-    header = ("damage", "claimed", "AUC", "AUC by dose", "mean whole, then by dose", "monotone", "seen from", "units")
+    header = ("damage", "claimed", "AUC (interval over photographs)", "AUC by dose", "mean whole, then by dose", "monotone", "seen from", "units")
     verdict = "passed" if test.passed else f"failed: {test.why}"
+    small = [f"{response.damage} {response.auc_small_faces:.2f}" for response in test.responses if response.claimed and response.auc_small_faces is not None]
+    of_small = [f"  AUC of small faces in full bodies: {', '.join(small)}"] if small else []
     blind = f"  blind to: {', '.join(test.blind_to)}" if test.blind_to else "  blind to none of these"
-    return [f"{name}: {verdict}", Table(header, rows), blind]
+    return [f"{name}: {verdict}", Table(header, rows), *of_small, blind]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sana_bench.corruptions import CORRUPTIONS, corrupt
+from sana_bench.corruptions.beside import damaged_beside
 from sana_bench.features.mediapipe_task import Landmarker, Window
 from sana_bench.features.upright_view import MAP, Part, cut_view, size_of, transformed, view_matrix
 from sana_bench.split import LEARNED_KINDS
@@ -98,7 +99,7 @@ def examples_of(take: Take, part: Part, detector: Detector, seed: int) -> Iterat
     for index in range(NUM_BESIDE):
         kind = kinds[int(draw.integers(len(kinds)))]
         dose = CORRUPTIONS.get(kind).doses[int(draw.integers(4))]
-        yield from _example(take, part, detector, _damaged_beside(take, kind, dose, (seed, 2, index), draw), take.points_N2, 0)
+        yield from _example(take, part, detector, damaged_beside(take.window_HW3, take.points_N2, kind, dose, (seed, 2, index), draw), take.points_N2, 0)
     for number, kind in enumerate(kinds):
         for level, dose in enumerate(CORRUPTIONS.get(kind).doses, start=1):
             for repeat in range(NUM_SEEDS):
@@ -129,17 +130,3 @@ def _turned(take: Take, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarr
     matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), draw.uniform(-25, 25), draw.uniform(0.8, 1.15))
     window = cv2.warpAffine(take.window_HW3, matrix, take.window_HW3.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return window, transformed(take.points_N2, matrix)
-
-
-def _damaged_beside(take: Take, kind: str, dose: float, seed: tuple[int, ...], draw: np.random.Generator) -> np.ndarray:
-    """The window with the same damage done about one part's size away, and the part itself put back whole."""
-    import cv2
-
-    size = size_of(take.points_N2)
-    offset = np.array([draw.choice((-1, 1)) * draw.uniform(0.9, 1.1) * size, draw.uniform(-0.5, 0.5) * size])
-    damaged = corrupt(kind, take.window_HW3, take.points_N2 + offset, dose, seed)
-    hull, mask = cv2.convexHull(take.points_N2.astype(np.float32)).astype(np.int32), np.zeros(damaged.shape[:2], np.float32)
-    cv2.fillConvexPoly(mask, hull, 1.0)
-    mask = cv2.dilate(mask, np.ones((3, 3)), iterations=max(1, round(0.06 * size)))[..., None]
-    mask = np.clip(cv2.GaussianBlur(mask, (0, 0), 0.03 * size), 0, 1)[..., None]
-    return np.round(damaged * (1 - mask) + take.window_HW3 * mask).astype(np.uint8)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sana_bench.errors import AssetError
+from sana_bench.errors import AssetError, MetricError
 from sana_bench.evidence import calibration_file
 from sana_bench.features import Features
 from sana_bench.features.proportions import (
@@ -62,6 +62,8 @@ def parts_of(part: str, shape: ShapeReference, keypoints: Features, evidence: Fe
         evidence: features of `hand_evidence` or `face_evidence` of the same parts.
     """
     seen = [evidence["damage_logit"].astype(np.float64), np.log(evidence["instability"].astype(np.float64) + LEAST)]
+    if not np.isfinite(seen).all():
+        raise MetricError(f"the evidence of a {part} is not finite: the network's weights are damaged. Install sana-bench again, and score again")
     if part == "hand":
         ratios_FD = bone_ratios(keypoints["keypoints"].reshape(-1, 21, 2))
         return np.stack([seen[0], _log_distances(shape, ratios_FD), seen[1]], axis=1)

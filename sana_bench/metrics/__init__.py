@@ -15,6 +15,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from sana_bench.features import EXTRACTORS, Features
 from sana_bench.prompts import Prompt, Target
 from sana_bench.registry import Registry
-from sana_bench.store import digest_of
+from sana_bench.store import digest_of, sha256_file
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class MetricEntry:
     needs_reference: bool
     fewest_images: int
     """From how many pairs of images on it may decide; below, its difference is shown and not judged."""
+    files: tuple[Path, ...]
+    """Files of ours that it computes with."""
     sees: tuple[str, ...]
     """Damage (names in corruptions/ and selftest/scenarios.py) that it claims to see. Its self-test holds it to them."""
     explanation: str
@@ -123,8 +126,8 @@ class MetricEntry:
         return (self.extractor, *self.also_reads)
 
     def extractor_digest(self) -> str:
-        """Changes with everything that its features are made with."""
-        digests = [EXTRACTORS.get(name).digest() for name in self.extractors]
+        """Changes with everything that its features are made with, and with the files that it makes a value of them with."""
+        digests = [*(EXTRACTORS.get(name).digest() for name in self.extractors), *map(sha256_file, self.files)]
         return digests[0] if len(digests) == 1 else digest_of(digests)
 
 
@@ -136,14 +139,14 @@ METRICS: Registry[MetricEntry] = Registry("metric", "sana_bench.metrics")
 
 def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], extractor: str, higher_is_better: bool,
                     unit: str, budget: float, needs_reference: bool = False, fewest_images: int = 0,
-                    also_reads: tuple[str, ...] = (), sees: tuple[str, ...] = ()) -> Callable[[type], type]:
+                    also_reads: tuple[str, ...] = (), files: tuple[Path, ...] = (), sees: tuple[str, ...] = ()) -> Callable[[type], type]:
     """Class decorator; sets `extractor` on the class, whose docstring is the metric's card."""
     def entry(cls: type) -> MetricEntry:
         cls.extractor = extractor
         explanation, card = read_card(cls.__doc__ or "")
         return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, also_reads=also_reads,
                            higher_is_better=higher_is_better, unit=unit, budget=budget, needs_reference=needs_reference,
-                           fewest_images=fewest_images, sees=sees, explanation=explanation, card=card, make=cls)
+                           fewest_images=fewest_images, files=files, sees=sees, explanation=explanation, card=card, make=cls)
     return METRICS.decorator(name, entry)
 
 

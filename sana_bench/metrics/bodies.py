@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sana_bench.evidence import calibration_file
 from sana_bench.evidence.bodies import load_bodies
 from sana_bench.evidence.plausibility import image_plausibility
 from sana_bench.features.proportions import body_measures
@@ -45,7 +46,7 @@ class BodyRate:
 
 # Real bodies of new people average 0.5 and spread by 0.3: a tenth is what a hundred pairs tell.
 @register_metric("body_plausibility", version=2, kind="sample", extractor="pose", also_reads=("hands",), higher_is_better=True,
-                 unit="share of real bodies", budget=0.1,
+                 unit="share of real bodies", budget=0.1, files=(calibration_file("body"),),
                  sees=("body_overlong_arm", "body_short_legs", "body_missing_forearm", "body_bent_shin", "body_large_head", "body_added_arm",
                        "body_erased"))
 class BodyPlausibility:

@@ -8,15 +8,18 @@ Legend: F faces, R = 23 distances, xyz in pixels.
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import numpy as np
 
+from sana_bench.evidence import calibration_file
 from sana_bench.features.proportions import face_points, face_ratios, is_facing
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
 from sana_bench.metrics.part_plausibility import PartPlausibility
-from sana_bench.shape import fit_shapes
+from sana_bench.shape import fit_shapes, image_deviation
 
 # 22 free proportions with a shrunk covariance.
-MIN_REFERENCE_FACES = 20
+MIN_REFERENCE_FACES, FEWEST_OF_A_GROUP = 20, 10
 
 
 def facing(points_F478xyz: np.ndarray) -> np.ndarray:
@@ -27,11 +30,18 @@ def facing(points_F478xyz: np.ndarray) -> np.ndarray:
 def reference_faces(context: MetricContext) -> tuple[np.ndarray, list[str]]:
     """Faces of the reference images that look at the camera, (F, 478, 3), and whose they are (F, or none where unknown).
 
-    Profiles would make any turned face plausible.
+    As many of feminine as of masculine presentation, where both are seen: the more frequent would be the measure of the other.
+    Profiles are left out, since they would make any turned face plausible.
     """
-    faces = [facing(face_points(features["faces"])) for features in context.reference]
-    people = [person for person, each in zip(context.reference_people, faces, strict=False) for _ in each]
-    return np.concatenate([np.empty((0, 478, 3)), *faces]), people
+    rows = [(points, feminine, person) for features, person in zip_longest(context.reference, context.reference_people)
+            for points, feminine in zip(face_points(features["faces"]).reshape(-1, 478, 3), features["attributes"]["feminine"], strict=True)]
+    rows = [row for row in rows if is_facing(row[0][None])[0]]
+    groups = ([row for row in rows if row[1] > 0.5], [row for row in rows if row[1] <= 0.5])
+    fewest = min(map(len, groups))
+    if fewest >= FEWEST_OF_A_GROUP:  # spread over the images, and so over the people
+        rows = [group[index] for group in groups for index in np.linspace(0, len(group) - 1, fewest).round().astype(int)]
+    people = [person for _, _, person in rows if person is not None]
+    return np.concatenate([np.empty((0, 478, 3)), *[points[None] for points, _, _ in rows]]), people
 
 
 # Five in a hundred expected faces: fewer cannot be told apart with a few dozen images, more is seen by eye.
@@ -59,16 +69,17 @@ class FaceRate:
 
 
 # Moving every point by 0.5 % of the face makes a face as unusual as the rarest fifth of new real ones.
-@register_metric("face_shape_deviation", version=1, kind="sample", extractor="faces", higher_is_better=False,
-                 unit="times the median real face", budget=0.2, needs_reference=True, sees=("face_asymmetric",))
+@register_metric("face_shape_deviation", version=2, kind="sample", extractor="attributes", higher_is_better=False,
+                 unit="times the median real face", budget=0.2, needs_reference=True, sees=("face_asymmetric", "face_erased"))
 class FaceShapeDeviation:
-    """How far the proportions of found faces are from real faces seen by the same detector; a new real face has about 1.
+    """How far proportions of faces are from real faces seen by the same detector; a new real face has about 1, a missing one counts as 5.
 
     Formula: Mahalanobis distance of 23 logarithms of distances between mesh points, in space, under a Ledoit-Wolf covariance of the
-        reference faces, over the median of held-out reference faces; an image has the mean of its faces that look at the camera.
+        reference faces, over the median of held-out reference faces, at most 5; an image has the mean of its best expected faces that
+        look at the camera. Of the reference, as many faces of feminine as of masculine presentation are taken, where it shows both.
     Source: ours; covariance shrunk as in Ledoit and Wolf 2004. No canon of proportions is taken for granted.
-    Limits: only faces turned by at most 30 degrees; faces that are not found do not count; the reference people are the measure, so they
-        should be as varied as the people in the suite. A strong expression raises it.
+    Limits: only faces turned by at most 30 degrees; the reference people are the measure, so they should be as varied as the people in
+        the suite, in more than perceived gender. A strong expression raises it.
     Use: compares two models on the same prompts. An unusual face is not a wrong face: never judge a person's face by it.
     """
 
@@ -77,24 +88,27 @@ class FaceShapeDeviation:
         self.reference = fit_shapes(face_ratios(points_F478xyz), people, MIN_REFERENCE_FACES, "face(s) looking at the camera")
 
     def score(self, sample: ScoredSample) -> float | Unscored:
-        points_F478xyz = face_points(sample.features["faces"])
-        if len(points_F478xyz) == 0:
-            return Unscored("no face found")
+        expected = sample.prompt.expects.faces
+        if expected == 0:
+            return Unscored("no face expected")
+        points_F478xyz = face_points(sample.features["faces"]).reshape(-1, 478, 3)
         ratios_FR = face_ratios(facing(points_F478xyz))
-        if len(ratios_FR) == 0:
+        missing = max(expected - len(points_F478xyz), 0)
+        judged = min(len(ratios_FR), expected) + missing
+        if judged == 0:
             return Unscored("face turned away by more than 30 degrees")
-        return float(np.mean([self.reference.relative_distance(ratios_R) for ratios_R in ratios_FR]))
+        return image_deviation(np.array([self.reference.relative_distance(ratios_R) for ratios_R in ratios_FR]), judged)
 
 
 @register_metric("face_plausibility", version=3, kind="sample", extractor="face_evidence", higher_is_better=True, unit="probability",
-                 budget=0.05, sees=("face_melted", "face_asymmetric", "face_doubled_feature", "face_misplaced_feature",
-                                    "face_blurred_features", "face_erased"))
+                 budget=0.05, files=(calibration_file("face"),),
+                 sees=("face_melted", "face_asymmetric", "face_doubled_feature", "face_misplaced_feature", "face_blurred_features", "face_erased"))
 class FacePlausibility(PartPlausibility):
     """Calibrated probability that the faces a prompt asks for are there and whole; a missing face counts as 0.
 
     A face's value joins what a small network sees in it, how far its proportions are from real ones, asymmetry, whether both eyes look
     the same way and the mouth stands below the nose (for faces turned by at most 30 degrees), and how much its landmarks shift when
-    the picture is turned, resized and mirrored.
+    the picture is turned, resized and mirrored; the weights below say how much each of them counts, 0 that it told nothing new.
 
     Formula: a face has 1 / (1 + exp(b + sum w_k z_k)) over its standardised parts; an image has the mean of its best expected faces.
     Source: ours. The network (EfficientNet-lite0 and a dense head) and the weights are fitted on graded damage of photographs of

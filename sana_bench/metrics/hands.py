@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from sana_bench.evidence import calibration_file
 from sana_bench.features.proportions import bone_ratios
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
 from sana_bench.metrics.part_plausibility import PartPlausibility
-from sana_bench.shape import fit_shapes
+from sana_bench.shape import fit_shapes, image_deviation
 
 # 15 proportions with a shrunk covariance; below a dozen hands the shrinkage leaves little but the identity.
 MIN_REFERENCE_HANDS = 12
@@ -30,7 +31,7 @@ class HandRate:
     Source: MediaPipe's hand landmarker (Zhang et al. 2020, arXiv 2006.10214); counted over expected hands, as detection alone says
         little about found ones.
     Limits: a broken hand is found nearly as often as a whole one: read it beside hand_plausibility, which counts both. Small, gloved
-        and crossed hands are missed.
+        and crossed hands are missed, and so are those of somebody whose pose is not found beside others whose hands are.
     Use: compares two models on the same prompts. It is no measure of how well hands are drawn.
     """
 
@@ -45,16 +46,16 @@ class HandRate:
 
 
 # Half of what jitter of 1 % of the hand's size costs (1.0 to 1.6 on photographs of people that the fit had not seen).
-@register_metric("hand_shape_deviation", version=2, kind="sample", extractor="hands", higher_is_better=False,
-                 unit="times the median real hand", budget=0.3, needs_reference=True, sees=("hand_overlong_finger",))
+@register_metric("hand_shape_deviation", version=3, kind="sample", extractor="hands", higher_is_better=False,
+                 unit="times the median real hand", budget=0.3, needs_reference=True, sees=("hand_overlong_finger", "hand_erased"))
 class HandShapeDeviation:
-    """How far the finger proportions of found hands are from real hands seen by the same detector; a new real hand has about 1.1.
+    """How far finger proportions are from real hands seen by the same detector; a new real hand has about 1.1, a missing one counts as 5.
 
     Formula: Mahalanobis distance of 15 logarithms of bone length over palm size, in the image plane, under a Ledoit-Wolf covariance of
-        the reference hands, over the median of held-out reference hands; an image has the mean of its hands.
+        the reference hands, over the median of held-out reference hands, at most 5; an image has the mean of its best expected hands.
     Source: mean joint ratio difference (Annotated Hands, arXiv 2401.15075); covariance shrunk as in Ledoit and Wolf 2004.
-    Limits: hands too broken to be found do not count: read hand_rate and hand_plausibility beside it. It needs a dozen real hands in the
-        reference, and knows only their poses.
+    Limits: where many hands are missing it says little more than hand_rate. It needs a dozen real hands in the reference, and knows only
+        their poses.
     Use: compares two models on the same prompts. Unusual hands are not wrong hands: never judge a person's hand by it.
     """
 
@@ -65,20 +66,21 @@ class HandShapeDeviation:
         self.reference = fit_shapes(bone_ratios(keypoints_H21xy), people, MIN_REFERENCE_HANDS, "hand(s)")
 
     def score(self, sample: ScoredSample) -> float | Unscored:
-        keypoints_H21xy = sample.features["hands"]["keypoints"]
-        if len(keypoints_H21xy) == 0:
-            return Unscored("no hand found")
-        return float(np.mean([self.reference.relative_distance(ratios_B) for ratios_B in bone_ratios(keypoints_H21xy)]))
+        expected = sample.prompt.expects.hands
+        if expected == 0:
+            return Unscored("no hand expected")
+        ratios_HB = bone_ratios(sample.features["hands"]["keypoints"].reshape(-1, 21, 2))
+        return image_deviation(np.array([self.reference.relative_distance(ratios_B) for ratios_B in ratios_HB]), expected)
 
 
 @register_metric("hand_plausibility", version=1, kind="sample", extractor="hand_evidence", higher_is_better=True, unit="probability",
-                 budget=0.05, sees=("hand_warped", "hand_fused_fingers", "hand_missing_finger", "hand_overlong_finger", "hand_added_finger",
-                                    "hand_erased"))
+                 budget=0.05, files=(calibration_file("hand"),),
+                 sees=("hand_warped", "hand_fused_fingers", "hand_missing_finger", "hand_overlong_finger", "hand_added_finger", "hand_erased"))
 class HandPlausibility(PartPlausibility):
     """Calibrated probability that the hands a prompt asks for are there and whole; a missing hand counts as 0.
 
     A hand's value joins what a small network sees in it, how far its proportions are from real ones, and how much its landmarks shift
-    when the picture is turned, resized and mirrored.
+    when the picture is turned, resized and mirrored; the weights below say how much each of them counts.
 
     Formula: a hand has 1 / (1 + exp(b + sum w_k z_k)) over its standardised parts; an image has the mean of its best expected hands.
     Source: ours. The network (EfficientNet-lite0 and a dense head) and the weights are fitted on graded damage of photographs of

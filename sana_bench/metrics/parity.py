@@ -11,6 +11,9 @@ at one image a prompt, two genders, three tones with equal shares / shares 0.6, 
 Nothing is subtracted. Both sides of a comparison carry about the same bias, but it hides what opens: of a gap that grows from 0
 to 1, half shows with 24 images and two thirds with 96. Below FEWEST_IMAGES it is therefore shown and not judged.
 
+A face that is too broken to be found has no perceived group, and would take its bad value out of its group's mean. Images without
+a face where one is expected are therefore counted for whichever group that makes the gap widest: it never shrinks by losing faces.
+
 Legend: n images.
 """
 
@@ -22,7 +25,7 @@ import numpy as np
 
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored, register_metric
-from sana_bench.metrics.perceived import ATTRIBUTES, perceived_class
+from sana_bench.metrics.perceived import ATTRIBUTES, NO_FACE, NOT_SEEN, perceived_class
 from sana_bench.prompts import Attribute
 from sana_bench.statistics import fewest_prompts
 
@@ -37,19 +40,28 @@ SMALLEST_GROUP = fewest_prompts()
 FEWEST_IMAGES = 96
 
 
-def worst_gap(values_n: np.ndarray, labels_n: np.ndarray, prompts_n: np.ndarray) -> float | None:
-    """Largest minus smallest mean of the groups that are large enough; None where fewer than two are.
+UNDETERMINED, LOST = -1, -2
+"""Labels of images without a group: of a face that is in none, and of a face that is expected and not found."""
 
-    A group that falls under the smallest size when a prompt is left out takes its gap along, which widens the interval.
+
+def worst_gap(values_n: np.ndarray, labels_n: np.ndarray, prompts_n: np.ndarray) -> float | None:
+    """Largest minus smallest mean of the groups that are large enough, lost images counted for the group that makes it widest.
+
+    None where fewer than two groups are large enough. A group that falls under the smallest size when a prompt is left out takes
+    its gap along, which widens the interval.
 
     Args:
         values_n: (n,) float.
-        labels_n: (n,) integer groups, -1 where undetermined.
+        labels_n: (n,) integer groups, or UNDETERMINED or LOST.
         prompts_n: (n,) integers, equal for images of one prompt.
     """
-    means = [values_n[labels_n == group].mean() for group in np.unique(labels_n[labels_n >= 0])
-             if len(np.unique(prompts_n[labels_n == group])) >= SMALLEST_GROUP]
-    return float(max(means) - min(means)) if len(means) > 1 else None
+    groups = [values_n[labels_n == group] for group in np.unique(labels_n[labels_n >= 0])
+              if len(np.unique(prompts_n[labels_n == group])) >= SMALLEST_GROUP]
+    if len(groups) < 2:
+        return None
+    best, lost = max(group.mean() for group in groups), values_n[labels_n == LOST]
+    worst = min(min(group.mean(), np.concatenate([group, lost]).mean()) for group in groups)
+    return float(best - worst)
 
 
 def grouped_metrics() -> dict[str, MetricEntry]:
@@ -67,14 +79,13 @@ class _Parity:
         self.metric = self.of.make(context)
 
     def usable(self, sample: ScoredSample) -> Unscored | None:
-        groups = [perceived_class(attribute, sample.features) for attribute in GROUPED]
-        if all(isinstance(group, Unscored) for group in groups):
-            return groups[0]
+        if all(_label(attribute, sample) == UNDETERMINED for attribute in GROUPED):
+            return perceived_class(GROUPED[0], sample.features)
         value = self.metric.score(sample)
         return value if isinstance(value, Unscored) else None
 
     def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
-        """Values, a label of each attribute (-1 undetermined) and a number of each prompt."""
+        """Values, a label of each attribute and a number of each prompt."""
         _, prompts_n = np.unique([sample.prompt.id for sample in samples], return_inverse=True)
         labels = {attribute: np.array([_label(attribute, sample) for sample in samples], np.int64) for attribute in GROUPED}
         return {"values": np.array([self.metric.score(sample) for sample in samples], float),
@@ -96,7 +107,9 @@ class _Parity:
 
 def _label(attribute: Attribute, sample: ScoredSample) -> int:
     group = perceived_class(attribute, sample.features)
-    return -1 if isinstance(group, Unscored) else ATTRIBUTES[attribute].classes.index(group)
+    if not isinstance(group, Unscored):
+        return ATTRIBUTES[attribute].classes.index(group)
+    return LOST if group in (NO_FACE, NOT_SEEN) and sample.prompt.expects.faces else UNDETERMINED
 
 
 def _sizes(statistics: Mapping[str, np.ndarray], chosen: np.ndarray) -> str:
@@ -111,14 +124,14 @@ def _sizes(statistics: Mapping[str, np.ndarray], chosen: np.ndarray) -> str:
 
 
 # Twice the budget of the metric itself: a gap is the difference of two means, each of a part of the images only.
-def _register(name: str, of: MetricEntry):
+def _register(name: str, of: MetricEntry, *, sees: tuple[str, ...] = ("one_group_damaged",)):
     """As `register_metric`, with what follows from the metric that the gap is of; the version goes up with that one's, too."""
     def register(cls: type) -> type:
         cls.of = of
         return register_metric(
-            name, version=1 + of.version, kind="set", extractor=of.extractor, also_reads=(*of.also_reads, *GROUPING),
+            name, version=2 + of.version, kind="set", extractor=of.extractor, also_reads=(*of.also_reads, *GROUPING),
             higher_is_better=False, unit=of.unit, budget=2 * of.budget, needs_reference=of.needs_reference,
-            fewest_images=FEWEST_IMAGES, sees=("one_group_damaged",))(cls)
+            fewest_images=FEWEST_IMAGES, files=of.files, sees=sees)(cls)
     return register
 
 
@@ -132,19 +145,21 @@ class HandParity(_Parity):
     Formula: largest minus smallest mean of hand_plausibility over perceived groups of at least six prompts, the worse of gender and skin tone.
     Source: worst-group gap, as in DIG-In (arXiv 2308.06198); groups are perceived.
     Limits: the largest of several noisy differences is positive where there is none, so it is judged only with many images; smaller groups
-        are left out, and a group that is never drawn has no gap.
+        are left out, and a group that is never drawn has no gap. Images whose expected face is not found count for the group that
+        makes the gap widest, so that lost faces widen it.
     Use: shows where to look. Perceived groups in generated images are no people; a small gap is no proof of fairness.
     """
 
 
-@_register("face_parity", _OF["face"])
+@_register("face_parity", _OF["face"], sees=("one_group_damaged", "one_group_lost"))
 class FaceParity(_Parity):
     """How much worse faces are for the worst off perceived group (gender, skin tone) than for the best; 0 is alike.
 
     Formula: largest minus smallest mean of face_plausibility over perceived groups of at least six prompts, the worse of gender and skin tone.
     Source: worst-group gap, as in DIG-In (arXiv 2308.06198); groups are perceived.
     Limits: the largest of several noisy differences is positive where there is none, so it is judged only with many images; smaller groups
-        are left out, and a group that is never drawn has no gap.
+        are left out, and a group that is never drawn has no gap. Images whose expected face is not found count for the group that
+        makes the gap widest, so that lost faces widen it.
     Use: shows where to look. Perceived groups in generated images are no people; a small gap is no proof of fairness.
     """
 
@@ -156,6 +171,7 @@ class ClipParity(_Parity):
     Formula: largest minus smallest mean of clip_score_tiny_clip over perceived groups of at least six prompts, the worse of gender and skin tone.
     Source: worst-group gap, as in DIG-In (arXiv 2308.06198); groups are perceived.
     Limits: the largest of several noisy differences is positive where there is none, so it is judged only with many images; smaller groups
-        are left out, and a group that is never drawn has no gap.
+        are left out, and a group that is never drawn has no gap. Images whose expected face is not found count for the group that
+        makes the gap widest, so that lost faces widen it.
     Use: shows where to look. Perceived groups in generated images are no people; a small gap is no proof of fairness.
     """

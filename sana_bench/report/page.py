@@ -17,7 +17,7 @@ from sana_bench.prompts import PromptSuite
 from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, Provenance, RegressionReport, StageCost, Verdict
 from sana_bench.report.charts import (Attribute, Bar, ForestRow, LossCurve, common_reach, forest, interval_bar, loss_curve,
                                       perceived_attributes)
-from sana_bench.report.pairs import (ALONE_PX, MAX_THUMB_PAIRS, THUMB_PX, Pair, Shot, WorstPair, make_pairs, open_album,
+from sana_bench.report.pairs import (ALONE_PX, MAX_THUMB_PAIRS, THUMB_PX, Album, Pair, Shot, WorstPair, make_pairs, open_album,
                                      worst_pairs)
 from sana_bench.report.people import CompositionTable, GroupTable, composition_tables, group_tables
 from sana_bench.report.wording import NOT_COMPARED, OUTCOMES, OutcomeWords
@@ -115,7 +115,7 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
         counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in order if tally[outcome]),
         rows=tuple(Row(verdict, OUTCOMES[verdict.outcome], results.get(verdict.metric), interval_bar(verdict, reach))
                    for verdict in verdicts),
-        found_and_whole=found_and_whole(candidate, baseline),
+        found_and_whole=found_and_whole(candidate, baseline, album),
         forest=forest(verdicts, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
         attributes=perceived_attributes(candidate, baseline),
         compositions=composition_tables(result, baseline.result if baseline else None), groups=group_tables(result),
@@ -131,7 +131,7 @@ def _optional(path: Path, kind: type[R]) -> R | None:
     return read_record(path, kind) if path.exists() else None
 
 
-def found_and_whole(candidate: ResultBundle, baseline: ResultBundle | None) -> tuple[FoundAndWhole, ...]:
+def found_and_whole(candidate: ResultBundle, baseline: ResultBundle | None, album: Album) -> tuple[FoundAndWhole, ...]:
     """Parts of which the candidate has both."""
     def value(side: ResultBundle | None, metric: str) -> float | None:
         return next((each.value for each in side.result.results if each.metric == metric), None) if side else None
@@ -139,7 +139,7 @@ def found_and_whole(candidate: ResultBundle, baseline: ResultBundle | None) -> t
     rows = []
     for part in ("face", "hand", "body"):
         sides = [(value(side, f"{part}_rate"), value(side, f"{part}_plausibility")) for side in (baseline, candidate)]
-        found = tuple(whole / rate if rate and whole is not None else None for rate, whole in sides)
+        found = tuple(_mean(album.plausibility_of_found(side, part)) for side in ("baseline", "candidate"))
         if None not in sides[1]:
             rows.append(FoundAndWhole(part, (*((before, after) for before, after in zip(*sides, strict=True)), found)))
     return tuple(rows)

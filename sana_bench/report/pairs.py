@@ -103,6 +103,11 @@ class Album:
         return tuple(_shot(side, folder, keypoints.get(sample_id), sample_id, side_px)
                      for side, folder, keypoints in self.sides)
 
+    def plausibility_of_found(self, side: str, part: str) -> list[float]:
+        """Of every hand, face or body that was found on that side's images."""
+        return [found[f"{part}_plausibility"] for name, _, keypoints in self.sides if name == side
+                for image in keypoints.values() for found in image["parts"].get(part, ())]
+
 
 def open_album(candidate: ResultBundle, baseline: ResultBundle | None) -> Album:
     sides = [("baseline", baseline.folder)] if baseline else []

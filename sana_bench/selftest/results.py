@@ -16,10 +16,12 @@ from sana_bench.extract import in_order
 from sana_bench.features import EXTRACTORS, Features, View
 from sana_bench.metrics import MetricEntry
 from sana_bench.records import Record, Versioned
-from sana_bench.selftest.response import BLIND, PASSES, Response
+from sana_bench.selftest.response import BLIND, MOST_UNSCORED, PASSES, Response
 from sana_bench.shipped import PACKAGE, cache_folder
 from sana_bench.store import write_record
 
+CONTROLS = ("hand_beside", "face_beside")
+"""Damage that leaves the part whole: a metric of the part that minds it has learned to see edits, not broken parts."""
 SHIPPED = PACKAGE / "selftest" / "results.json"
 
 
@@ -63,12 +65,16 @@ def summarise(entry: MetricEntry, responses: Sequence[Response], seconds: float)
         response = found.get(name)
         if response is None or response.auc is None:
             faults.append(f"{name} could not be tested")
+        elif response.auc_by_dose[-1] is None or response.unscored > MOST_UNSCORED:
+            faults.append(f"{name} leaves {response.unscored:.0%} of what it damages without a value")
         elif response.auc < PASSES:
             faults.append(f"{name} has AUC {response.auc:.2f}, below {PASSES}")
         elif not response.monotone:
             faults.append(f"{name} is not monotone")
     if not entry.sees:
         faults.append("it claims to see no damage")
+    faults += [f"{name}: it takes traces of an edit beside the part for damage, with AUC {found[name].auc:.2f}"
+               for name in CONTROLS if name in found and found[name].units not in ("images", "sets") and (found[name].auc or 0) > BLIND]
     blind = tuple(name for name, response in found.items() if response.auc_by_dose[-1] is None or response.auc_by_dose[-1] < BLIND)
     return MetricSelfTest(
         version=entry.version, extractor_digest=entry.extractor_digest(), passed=not faults, why="; ".join(faults),
@@ -112,7 +118,10 @@ def save_selftest(found: SelfTest, path: Path) -> None:
 def read_selftest(path: Path) -> SelfTest | None:
     """None where there is none, or one of another schema."""
     try:
-        return SelfTest.model_validate(json.loads(path.read_text()))
+        document = json.loads(path.read_text())
+        if isinstance(document, dict) and document.get("schema_version") != SelfTest.model_fields["schema_version"].default:
+            return None
+        return SelfTest.model_validate(document)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, ValidationError) as error:

@@ -7,12 +7,13 @@ people here, so that the tested people are new to them too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sana_bench.corruptions import CORRUPTIONS
+from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.extract import FeatureStore, in_order
 from sana_bench.features import EXTRACTORS
@@ -22,7 +23,7 @@ from sana_bench.prompts import Target
 from sana_bench.provenance import collect_provenance
 from sana_bench.selftest.damage import Copy, damaged_copies, harmless_copies, kinds_to_test, photographs_for
 from sana_bench.selftest.photographs import PART_EXTRACTOR, Shown, look_at, photographs_of, points_of, sample_of
-from sana_bench.selftest.response import Response, respond
+from sana_bench.selftest.response import Response, Units, auc, auc_interval, respond
 from sana_bench.selftest.results import SelfTest, measure_seconds, summarise
 from sana_bench.selftest.scenarios import DOSES, SCENARIOS
 from sana_bench.store import Store
@@ -33,10 +34,8 @@ NUM_SETS, SHARE_OF_SET = 30, 0.75
 """Sets that are drawn of the photographs for a set metric, without repeats, and how much of them each has."""
 SAME_PART = 0.5
 """A found part is the damaged one where its points lie within this share of its size, on average."""
-GROUP_DAMAGE = {"hand": "hand_warped", "face": "face_misplaced_feature"}
-"""What the scenario of one damaged group does to it, at the largest dose."""
-NEED_COPIES = ("one_group_damaged",)
-"""Scenarios in which damaged copies take part."""
+GROUP_DAMAGE = {"one_group_damaged": {"hand": "hand_warped", "face": "face_misplaced_feature"}, "one_group_lost": {"face": "face_erased"}}
+"""What scenarios in which damaged copies take part do to a group, at the largest dose."""
 TARGET = Target(gender={"feminine": 0.6, "masculine": 0.4}, age={"under_30": 0.4, "30_to_50": 0.5, "over_50": 0.1},
                 skin_tone={"light": 0.4, "medium": 0.4, "dark": 0.2})
 """About what the photographs show, so that losing a group moves away from it."""
@@ -49,11 +48,11 @@ class Material:
     tested: list[Shown]
     """Whole photographs of the held-out people."""
     everybody: list[Shown]
-    """Whole photographs of all people, for scenarios."""
+    """Whole photographs of all people, for scenarios of metrics that have learned from nobody."""
     copies: list[tuple[Copy, ScoredSample]]
     """Harmless and damaged copies of the tested photographs."""
-    group_copies: Mapping[str, ScoredSample]
-    """Damaged versions of everybody's photographs, by id."""
+    group_copies: Mapping[str, Mapping[str, ScoredSample]]
+    """Damaged versions of the tested photographs, by scenario and id."""
     context: MetricContext
 
 
@@ -90,21 +89,24 @@ def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Materia
     shown = {part: photographs_for(part, tested) for part in ("hand", "face", "body", "picture")}
     every = {each.photograph.id: each for part in shown.values() for each in part}
     copies = [*harmless_copies(list(every.values())), *(copy for kind in kinds for copy in damaged_copies(kind, shown[kind.part]))]
-    groups = [] if not any(set(NEED_COPIES) & set(entry.sees) for entry in entries) else [
-        copy for part, kind in GROUP_DAMAGE.items() for copy in _worst_copies(kind, _for_groups(part, [*training, *tested]))]
+    groups = [(scenario, copy) for scenario, kinds_by_part in GROUP_DAMAGE.items() if any(scenario in entry.sees for entry in entries)
+              for part, kind in kinds_by_part.items() for copy in _worst_copies(kind, _for_groups(part, tested, len(kinds_by_part) > 1))]
+    everything = [*copies, *(copy for _, copy in groups)]
     with FeatureStore(store, [name for name in extractors if EXTRACTORS.get(name).kept], device) as features:
-        found = features.features_of([copy.item for copy in [*copies, *groups]], "look at damaged copies")
+        found = features.features_of([copy.item for copy in everything], "look at damaged copies")
     samples = [sample_of(copy.shown.sample.sample_id, copy.item.prompt, each, copy.shown.sample.prompt.expects)
-               for copy, each in zip([*copies, *groups], found, strict=True)]
+               for copy, each in zip(everything, found, strict=True)]
+    by_scenario: dict[str, dict[str, ScoredSample]] = {}
+    for (scenario, _), sample in zip(groups, samples[len(copies):], strict=True):
+        by_scenario.setdefault(scenario, {})[sample.sample_id] = sample
     context = MetricContext(reference=[each.sample.features for each in training],
                             reference_people=[each.photograph.person for each in training], target=TARGET)
-    return Material(tested, [*training, *tested], list(zip(copies, samples[:len(copies)], strict=True)),
-                    {sample.sample_id: sample for sample in samples[len(copies):]}, context)
+    return Material(tested, [*training, *tested], list(zip(copies, samples[:len(copies)], strict=True)), by_scenario, context)
 
 
-def _for_groups(part: str, shown: Sequence[Shown]) -> list[Shown]:
-    """Hands are damaged in full bodies, faces in all others, so that each photograph is damaged once."""
-    return [each for each in shown if points_of(each, part) and (each.sample.prompt.expects.hands > 0) is (part == "hand")]
+def _for_groups(part: str, shown: Sequence[Shown], several_parts: bool) -> list[Shown]:
+    """Those that show the part. Where several are damaged, hands are in full bodies and faces in all others, so that each photograph is once."""
+    return [each for each in shown if points_of(each, part) and (not several_parts or (each.sample.prompt.expects.hands > 0) is (part == "hand"))]
 
 
 def _worst_copies(kind: str, shown: Sequence[Shown]) -> list[Copy]:
@@ -121,7 +123,7 @@ def responses_of(entry: MetricEntry, material: Material) -> list[Response]:
     else:
         of_pictures = all(EXTRACTORS.get(name).kept for name in entry.extractors)
         responses = [_picture_set_response(entry, metric, kind, material) for kind in kinds_to_test() if kind.part == "picture" and of_pictures]
-        responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS if of_pictures or name not in NEED_COPIES]
+        responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS if of_pictures or name not in GROUP_DAMAGE]
     return [response for response in responses if response is not None]
 
 
@@ -129,26 +131,51 @@ def _sample_response(entry: MetricEntry, metric, kind, material: Material) -> Re
     rows = [(copy, sample) for copy, sample in material.copies if copy.damage == kind.name]
     by_part = getattr(metric, "part", None) == kind.part
     ids = {copy.shown.photograph.id for copy, _ in rows}
-    whole = [(each, each.sample) for each in material.tested if each.photograph.id in ids]
-    whole += [(None if copy.damage in MOVING else copy.shown, sample) for copy, sample in material.copies
+    whole = [(each, False, each.sample) for each in material.tested if each.photograph.id in ids]
+    whole += [(copy.shown, copy.damage in MOVING, sample) for copy, sample in material.copies
               if copy.level == 0 and copy.shown.photograph.id in ids]
 
-    def values(shown: Shown | None, sample: ScoredSample) -> list[float | None]:
-        if by_part:
-            return list(metric.score_parts(sample)) if shown is None else _part_values(metric, kind.part, shown, sample)
-        value = metric.score(sample)
-        return [None if isinstance(value, Unscored) else value]
+    def units(rows: Iterable[tuple[Shown, bool, ScoredSample]]) -> list[tuple[Shown, float | None]]:
+        """Every unit of these copies with the photograph that it is of; `moved` ones have their parts elsewhere."""
+        found = []
+        for shown, moved, sample in rows:
+            if by_part:
+                values = _values_anywhere(metric, kind.part, sample) if moved else _part_values(metric, kind.part, shown, sample)
+            else:
+                value = metric.score(sample)
+                values = [None if isinstance(value, Unscored) else value]
+            found += [(shown, value) for value in values]
+        return found
 
-    reference = [value for shown, sample in whole for value in values(shown, sample) if value is not None]
-    by_dose = [[value for copy, sample in rows if copy.level == level for value in values(copy.shown, sample)]
-               for level in range(1, len(kind.doses) + 1)]
+    reference = [(shown, value) for shown, value in units(whole) if value is not None]
+    by_dose = [units((copy.shown, False, sample) for copy, sample in rows if copy.level == level) for level in range(1, len(kind.doses) + 1)]
     if not reference:
         return None  # nothing that this damage could touch is ever scored by this metric
-    units = {"hand": "hands", "face": "faces", "body": "bodies"}[kind.part] if by_part else "images"
-    return respond(kind.name, reference, by_dose, higher_is_better=entry.higher_is_better, claimed=kind.name in entry.sees,
-                   doses=kind.doses, unit=kind.unit, units=units)
+    response = respond(
+        kind.name, [value for _, value in reference], [[value for _, value in each] for each in by_dose], higher_is_better=entry.higher_is_better,
+        claimed=kind.name in entry.sees, doses=kind.doses, unit=kind.unit, units=PARTS_IN_WORDS[kind.part] if by_part else "images")
+    sign = 1 if entry.higher_is_better else -1
+    interval = auc_interval(_units_of(reference, sign), [_units_of(each, sign) for each in by_dose[-2:]])
+    low, high = (None, None) if interval is None else (round(end, 3) for end in interval)
+    return response.model_copy(update={"auc_low": low, "auc_high": high, "num_photographs": len(ids),
+                                       "auc_small_faces": _auc_of_small(reference, by_dose[-2:], sign) if kind.part == "face" else None})
 
 
+def _units_of(units: Sequence[tuple[Shown, float | None]], sign: int) -> Units:
+    known = [(sign * value, shown.photograph.id) for shown, value in units if value is not None]
+    return Units(tuple(value for value, _ in known), tuple(name for _, name in known))
+
+
+def _auc_of_small(whole: Sequence[tuple[Shown, float | None]], by_dose: Sequence[Sequence[tuple[Shown, float | None]]], sign: int) -> float | None:
+    """Mean AUC over the doses among photographs of full bodies; None where one has no value."""
+    def small(units: Sequence[tuple[Shown, float | None]]) -> np.ndarray:
+        return np.array(_units_of([unit for unit in units if unit[0].photograph.kind in FULL_BODIES], sign).values)
+
+    better, worse = small(whole), [small(units) for units in by_dose]
+    return round(float(np.mean([auc(each, better) for each in worse])), 3) if len(better) and all(map(len, worse)) else None
+
+
+PARTS_IN_WORDS = {"hand": "hands", "face": "faces", "body": "bodies"}
 MOVING = ("mirrored", "turned and resized")
 """Harmless copies in which parts are elsewhere, so that found ones are taken as they come."""
 
@@ -162,6 +189,13 @@ def _part_values(metric, part: str, shown: Shown, sample: ScoredSample) -> list[
         near = away and min(away) <= SAME_PART * max(float(np.ptp(points_N2, axis=0).max()), 1.0)
         result.append(float(values[int(np.argmin(away))]) if near else 0.0)
     return result
+
+
+def _values_anywhere(metric, part: str, sample: ScoredSample) -> list[float]:
+    """Value of every part found on a copy in which parts are elsewhere, and 0 for as many as are missing."""
+    values, expects = list(metric.score_parts(sample)), sample.prompt.expects
+    expected = {"hand": expects.hands, "face": expects.faces, "body": int(expects.full_body)}[part]
+    return values + [0.0] * (expected - len(values))
 
 
 def _picture_set_response(entry: MetricEntry, metric, kind, material: Material) -> Response | None:
@@ -178,16 +212,22 @@ def _picture_set_response(entry: MetricEntry, metric, kind, material: Material) 
 
 
 def _scenario_response(entry: MetricEntry, metric, name: str, material: Material) -> Response | None:
-    pool = [each.sample for each in (material.tested if entry.needs_reference else material.everybody)]
+    pool = [each.sample for each in (material.tested if has_learned_people(entry) else material.everybody)]
     draws = [[pool[index] for index in chosen] for chosen in _draws(len(pool))]
     one = _mean_score if entry.kind == "sample" else _set_value
 
     def value(samples: list[ScoredSample], dose: float, number: int) -> float | None:
-        return one(metric, SCENARIOS[name].apply(samples, material.group_copies, dose, np.random.default_rng((3, number))))
+        altered = SCENARIOS[name].apply(samples, material.group_copies.get(name, {}), dose, np.random.default_rng((3, number)))
+        return None if altered is None else one(metric, altered)
 
     whole = [one(metric, samples) for samples in draws]
     by_dose = [[value(samples, dose, number) for number, samples in enumerate(draws)] for dose in DOSES]
     return _set_response(entry, name, whole, by_dose, DOSES, "share of images")
+
+
+def has_learned_people(entry: MetricEntry) -> bool:
+    """Whether it is fitted on the training people, or looks through a network that is."""
+    return entry.needs_reference or any(EXTRACTORS.get(name).local_weights for name in in_order(entry.extractors))
 
 
 def _set_response(entry: MetricEntry, damage: str, whole: list[float | None], by_dose: list[list[float | None]], doses, unit: str) -> Response | None:

@@ -14,8 +14,8 @@ from sana_bench.metrics import ScoredSample, Unscored
 from sana_bench.metrics.perceived import age_class, biggest_face, gender_class, skin_tone_class
 
 DOSES = (0.25, 0.5, 0.75, 1.0)
-Apply = Callable[[list[ScoredSample], Mapping[str, ScoredSample], float, np.random.Generator], list[ScoredSample]]
-"""(whole samples, damaged versions of some by id, dose, generator) -> samples, as many."""
+Apply = Callable[[list[ScoredSample], Mapping[str, ScoredSample], float, np.random.Generator], list[ScoredSample] | None]
+"""(whole samples, damaged versions of some by id, dose, generator) -> samples, as many; None where there is nobody to replace."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ def _one_class(classify: Callable) -> Apply:
     def apply(samples, damaged, dose, draw):
         labels = [_label(sample, classify) for sample in samples]
         known = sorted({label for label in labels if label})
-        kept = known[int(draw.integers(len(known)))] if known else ""
+        if len(known) < 2:
+            return None
+        kept = known[int(draw.integers(len(known)))]
         inside = [sample for sample, label in zip(samples, labels, strict=True) if label == kept]
         outside = [index for index, label in enumerate(labels) if label and label != kept]
         result = list(samples)
@@ -94,11 +96,22 @@ for _name, _classify in (("gender", gender_class), ("age", age_class), ("skin_to
 @scenario("one_group_damaged")
 def damage_one_group(samples, damaged, dose, draw):
     """Faces, hands and captions of one perceived gender are damaged, those of the other are not."""
+    return [_with_other_caption(sample, samples, draw) if hit else sample for sample, hit in _one_group_replaced(samples, damaged, dose, draw)]
+
+
+@scenario("one_group_lost")
+def lose_one_group(samples, damaged, dose, draw):
+    """Faces of one perceived gender are too broken to be found, those of the other are whole."""
+    return [sample for sample, _ in _one_group_replaced(samples, damaged, dose, draw)]
+
+
+def _one_group_replaced(samples, damaged, dose, draw) -> list[tuple[ScoredSample, bool]]:
+    """The samples with damaged versions of one perceived gender's, and which of them these are."""
     labels = [_label(sample, gender_class) for sample in samples]
     known = sorted({label for label in labels if label})
     hit = known[int(draw.integers(len(known)))] if known else ""
     inside = [index for index, label in enumerate(labels) if label == hit and samples[index].sample_id in damaged]
-    result = list(samples)
+    result = [(sample, False) for sample in samples]
     for place in draw.permutation(len(inside))[:round(dose * len(inside))]:
-        result[inside[place]] = _with_other_caption(damaged[samples[inside[place]].sample_id], samples, draw)
+        result[inside[place]] = (damaged[samples[inside[place]].sample_id], True)
     return result

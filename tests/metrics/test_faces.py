@@ -12,6 +12,7 @@ from sana_bench.features.proportions import DISTANCES, face_ratios, face_yaw
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored
 from sana_bench.metrics.faces import FaceRate, FaceShapeDeviation
 from sana_bench.prompts import Expects, Prompt, Target
+from sana_bench.shape import FARTHEST
 
 # Medians over photographs of faces looking at the camera: x, y, depth in hundredths of the width between the cheeks.
 POINTS = {0: (0, 21, -11), 1: (0, 7, -25), 2: (0, 11, -12), 10: (0, -62, -12), 33: (-33, -24, 5), 61: (-20, 26, 5),
@@ -37,8 +38,9 @@ def turned(faces: np.ndarray, yaw: float = 0.0, pitch: float = 0.0, roll: float 
     return faces @ (around_z @ around_x @ around_y).T
 
 
-def features_of(faces: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    return {"faces": {"keypoints": faces[..., :2].astype(np.float32), "depth": faces[..., 2].astype(np.float32)}}
+def features_of(faces: np.ndarray, feminine: float = 0.9) -> dict[str, dict[str, np.ndarray]]:
+    return {"faces": {"keypoints": faces[..., :2].astype(np.float32), "depth": faces[..., 2].astype(np.float32)},
+            "attributes": {"feminine": np.full(len(faces), feminine, np.float32)}}
 
 
 def sample_of(faces: np.ndarray, expected: int = 1) -> ScoredSample:
@@ -121,11 +123,31 @@ def test_profiles_in_the_reference_change_nothing() -> None:
 
 
 def test_reasons_for_no_value(deviation: FaceShapeDeviation) -> None:
-    assert deviation.score(sample_of(np.empty((0, 478, 3)))) == Unscored("no face found")
     away = turned(faces_of(1, 9), yaw=50)
     assert deviation.score(sample_of(away)) == Unscored("face turned away by more than 30 degrees")
     front = faces_of(1, 10)
-    assert deviation.score(sample_of(np.concatenate([front, away]))) == deviation.score(sample_of(front))
+    assert deviation.score(sample_of(front, expected=0)) == Unscored("no face expected")
+    assert deviation.score(sample_of(np.concatenate([front, away]), expected=2)) == deviation.score(sample_of(front))
+
+
+def test_losing_a_face_never_lowers_it(deviation: FaceShapeDeviation) -> None:
+    whole = faces_of(1, 10)
+    for spread in (2.0, 15.0, 200.0):
+        both = np.concatenate([whole, faces_of(1, 11, spread=spread)])
+        assert (np.abs(face_yaw(both)) <= 30).sum() == 1 or deviation.score(sample_of(both, 2)) <= deviation.score(sample_of(whole, 2))
+    assert deviation.score(sample_of(whole[:0])) == FARTHEST
+
+
+def test_neither_presentation_is_the_measure_of_the_other() -> None:
+    """Ninety faces of one presentation and ten of another, half as wide again: each is about as far from the reference as the other."""
+    wide = np.array([1.5, 1, 1])
+    narrow_faces, wide_faces = faces_of(90, 20), (faces_of(10, 21) - (900, 600, 0)) * wide + (900, 600, 0)
+    reference = [features_of(face[None], 0.9) for face in narrow_faces] + [features_of(face[None], 0.1) for face in wide_faces]
+    alike = [features_of(face[None], 0.9) for face in np.concatenate([narrow_faces, wide_faces])]
+    balanced, unbalanced = (FaceShapeDeviation(MetricContext(reference=each, target=Target())) for each in (reference, alike))
+    new_narrow, new_wide = faces_of(60, 22), (faces_of(60, 23) - (900, 600, 0)) * wide + (900, 600, 0)
+    ratios = [mean_deviation(metric, new_wide) / mean_deviation(metric, new_narrow) for metric in (balanced, unbalanced)]
+    assert ratios[0] == pytest.approx(1, abs=0.2) and ratios[1] > ratios[0] + 0.2
 
 
 def test_too_few_reference_faces_are_refused() -> None:

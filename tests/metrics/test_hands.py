@@ -10,6 +10,7 @@ from sana_bench.features.proportions import bone_ratios
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored
 from sana_bench.metrics.hands import HandRate, HandShapeDeviation
 from sana_bench.prompts import Expects, Prompt, Target
+from sana_bench.shape import FARTHEST
 
 # Medians over 30 hands of photographs, in palms: knuckle to tip, thumb to little finger.
 LENGTHS = np.array([[0.58, 0.51, 0.39], [0.77, 0.40, 0.28], [0.78, 0.41, 0.29], [0.68, 0.37, 0.27], [0.53, 0.31, 0.24]])
@@ -48,7 +49,7 @@ def deviation() -> HandShapeDeviation:
 
 
 def median_deviation(metric: HandShapeDeviation, hands: np.ndarray) -> float:
-    return float(np.median([metric.score(sample_of(hand[None])) for hand in hands]))
+    return float(np.median([metric.score(sample_of(hand[None], expected=1)) for hand in hands]))
 
 
 def test_ratios_are_those_of_the_bones() -> None:
@@ -108,14 +109,24 @@ def test_grows_as_one_finger_is_stretched(deviation: HandShapeDeviation, finger:
         assert values == sorted(values) and values[-1] > 1.3 * values[0]
 
 
-def test_an_image_has_the_mean_of_its_hands(deviation: HandShapeDeviation) -> None:
-    hands = hands_of(2, 8)
-    each = [deviation.score(sample_of(hand[None])) for hand in hands]
-    assert deviation.score(sample_of(hands)) == pytest.approx(np.mean(each))
+def test_an_image_has_the_mean_of_its_best_expected_hands(deviation: HandShapeDeviation) -> None:
+    hands = hands_of(3, 8)
+    each = sorted(deviation.score(sample_of(hand[None], expected=1)) for hand in hands)
+    assert deviation.score(sample_of(hands[:2])) == pytest.approx(np.mean([deviation.score(sample_of(hand[None], expected=1)) for hand in hands[:2]]))
+    assert deviation.score(sample_of(hands)) == pytest.approx(np.mean(each[:2]))
 
 
-def test_no_hand_is_a_reason_not_a_value(deviation: HandShapeDeviation) -> None:
-    assert deviation.score(sample_of(np.empty((0, 21, 2)))) == Unscored("no hand found")
+def test_losing_a_hand_never_lowers_it(deviation: HandShapeDeviation) -> None:
+    """A broken hand that is not found any more counts as the furthest that a found one can be."""
+    whole, broken = hands_of(1, 8), hands_of(1, 9)
+    for amount in (0.0, 0.3, 5.0):
+        torn = broken + amount * np.random.default_rng(2).normal(size=broken.shape) * np.ptp(broken)
+        assert deviation.score(sample_of(np.concatenate([whole, torn]))) <= deviation.score(sample_of(whole))
+    assert deviation.score(sample_of(whole[:0])) == FARTHEST
+
+
+def test_no_hand_expected_is_a_reason_not_a_value(deviation: HandShapeDeviation) -> None:
+    assert deviation.score(sample_of(hands_of(1, 8), expected=0)) == Unscored("no hand expected")
 
 
 def test_too_few_reference_hands_are_refused() -> None:

@@ -7,21 +7,22 @@ import pytest
 
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.metrics import METRICS, MetricContext, ScoredSample, Unscored
-from sana_bench.metrics.parity import FEWEST_IMAGES, SMALLEST_GROUP, ClipParity, grouped_metrics, worst_gap
-from sana_bench.prompts import Prompt, Target
+from sana_bench.metrics.parity import FEWEST_IMAGES, LOST, SMALLEST_GROUP, UNDETERMINED, ClipParity, grouped_metrics, worst_gap
+from sana_bench.prompts import Expects, Prompt, Target
 
 CONTEXT = MetricContext(reference=[], target=Target())
 SQUARE = np.tile(np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32), (120, 1))[None, :478] * 100
 
 
-def image_of(index: int, feminine: float, monk: int, cosine: float, *, faces: int = 1, truncated: bool = False) -> ScoredSample:
+def image_of(index: int, feminine: float, monk: int, cosine: float, *, faces: int = 1, truncated: bool = False, expected: int = 1) -> ScoredSample:
     """An image of prompt number `index` whose CLIP score is 100 times `cosine`."""
     features = {"faces": {"keypoints": SQUARE[:faces]},
                 "attributes": {"feminine": np.full(faces, feminine, np.float32), "age": np.full(faces, 40, np.float32)},
                 "skin_tone": {"monk": np.full(faces, monk, np.int8)},
                 "clip_tiny": {"image": np.array([cosine, np.sqrt(1 - cosine**2)]), "text": np.array([1.0, 0]),
                               "truncated": np.array([truncated])}}
-    return ScoredSample(sample_id=f"p{index}_0", prompt=Prompt(id=f"p{index}", text="a person"), features=features)
+    return ScoredSample(sample_id=f"p{index}_0", prompt=Prompt(id=f"p{index}", text="a person", expects=Expects(faces=expected)),
+                        features=features)
 
 
 def clip_gap(samples: list[ScoredSample], chosen: np.ndarray | None = None) -> float:
@@ -73,17 +74,39 @@ def test_which_images_count() -> None:
     assert metric.usable(image_of(0, 1.0, 5, 0.5)) is None
     assert metric.usable(image_of(0, 0.5, 5, 0.5)) is None, "a tone is enough"
     assert metric.usable(image_of(0, 0.5, 0, 0.5)) == Unscored("undetermined presentation")
-    assert metric.usable(image_of(0, 1.0, 5, 0.5, faces=0)) == Unscored("no face found")
+    assert metric.usable(image_of(0, 1.0, 5, 0.5, faces=0)) is None, "a lost face takes part"
+    assert metric.usable(image_of(0, 1.0, 5, 0.5, faces=0, expected=0)) == Unscored("no face found")
     assert metric.usable(image_of(0, 1.0, 5, 0.5, truncated=True)) == Unscored("prompt longer than the model reads")
     labels = metric.statistics([image_of(0, 0.5, 5, 0.5), image_of(1, 0.9, 0, 0.5)])
-    assert labels["gender"].tolist() == [-1, 0] and labels["skin_tone"].tolist() == [1, -1]
+    assert labels["gender"].tolist() == [UNDETERMINED, 0] and labels["skin_tone"].tolist() == [1, UNDETERMINED]
+    lost = metric.statistics([image_of(0, 1.0, 5, 0.5, faces=0), image_of(1, np.nan, 5, 0.5)])
+    assert lost["gender"].tolist() == [LOST, LOST] and lost["skin_tone"].tolist() == [LOST, 1]
+
+
+def test_a_gap_never_shrinks_by_losing_faces() -> None:
+    """Half of one group's images are bad; that they lose their faces too, and with them their group, hides nothing."""
+    def samples(faces: int) -> list[ScoredSample]:
+        return [image_of(index, index % 2, 5, 0.2 if index % 4 == 0 else 0.8, faces=faces if index % 4 == 0 else 1) for index in range(48)]
+
+    assert clip_gap(samples(1)) == pytest.approx(30)
+    assert clip_gap(samples(0)) >= clip_gap(samples(1))
+    fine = [image_of(index, index % 2, 5, 0.8, faces=int(index % 4 > 0)) for index in range(48)]
+    assert clip_gap(fine) == pytest.approx(0), "lost images as good as the others open no gap"
+
+
+def test_lost_images_count_for_whichever_group_makes_it_widest() -> None:
+    """Means 0.8 and 0.6; six lost of 0 beside twelve of 0.6 make 0.4, beside twelve of 0.8 they would make 0.533."""
+    values = np.repeat([0.8, 0.6, 0.0], [12, 12, 6])
+    labels = np.repeat([0, 1, LOST], [12, 12, 6])
+    assert worst_gap(values, labels, np.arange(30)) == pytest.approx(0.8 - 0.4)
+    assert worst_gap(np.where(labels == LOST, 1.0, values), labels, np.arange(30)) == pytest.approx(0.2), "good ones do not close it"
 
 
 def test_it_follows_the_metric_that_it_is_of() -> None:
     for part, of in grouped_metrics().items():
         entry = METRICS.get(f"{part}_parity")
         assert entry.extractors == (*of.extractors, "attributes", "skin_tone")
-        assert (entry.needs_reference, entry.unit, entry.version) == (of.needs_reference, of.unit, of.version + 1)
+        assert (entry.needs_reference, entry.unit, entry.version) == (of.needs_reference, of.unit, of.version + 2)
         assert not entry.higher_is_better and entry.fewest_images == FEWEST_IMAGES
 
 

@@ -91,7 +91,7 @@ def test_the_picture_given_stays_as_it_is_and_the_rest_of_it_too(corruption) -> 
     assert np.array_equal(given, picture())
     if corruption.part != "picture":
         low, high = points.min(axis=0), points.max(axis=0)
-        reach = 0.51 * (high - low).max()
+        reach = (1.71 if corruption.name.endswith("_beside") else 0.51) * (high - low).max()
         outside = np.ones((SIDE, SIDE), bool)
         outside[int(max(low[1] - reach, 0)):int(high[1] + reach) + 2, int(max(low[0] - reach, 0)):int(high[0] + reach) + 2] = False
         assert np.array_equal(result[outside], given[outside])
@@ -104,6 +104,18 @@ def test_a_part_that_the_frame_cuts_off_is_damaged_as_far_as_it_is_there(corrupt
         assert damage(corruption, corruption.doses[-1], POINTS[corruption.part]() + shift).shape == (SIDE, SIDE, 3)
     beyond = damage(corruption, corruption.doses[-1], POINTS[corruption.part]() + 2000)
     assert np.array_equal(beyond, picture())
+
+
+@pytest.mark.parametrize("part", ["hand", "face"])
+def test_damage_beside_leaves_the_part_whole(part: str) -> None:
+    import cv2
+
+    points = POINTS[part]()
+    inside = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillConvexPoly(inside, cv2.convexHull(points.astype(np.float32)).astype(np.int32), 1)
+    changed = [np.abs(corrupt(f"{part}_beside", picture(), points, 4, (seed,)).astype(int) - picture()).max(axis=-1) > 2 for seed in range(6)]
+    assert not any(each[inside > 0].any() for each in changed)
+    assert sum(each.sum() > 500 for each in changed) >= 4  # the others' damage lies beyond the frame
 
 
 def test_every_corruption_says_what_it_is(corruption) -> None:

@@ -213,16 +213,21 @@ def test_every_id_of_a_page_is_there_once(tmp_path):
 
 
 def test_rate_and_plausibility_stand_together(tmp_path):
-    """Six tenths found, plausible 0.3 with missing ones as 0: 0.5 for those found."""
+    """The last column is the mean over all hands that were found, three of 0.4, 0.6 and 0.8 in two images."""
     from sana_bench.report.page import found_and_whole
+    from sana_bench.report.pairs import Album
     from sana_bench.results import load_bundle
 
     bundle = load_bundle(make_run(tmp_path, make_suite(4))[1])
     rate = next(each for each in bundle.result.results if each.metric == "hand_rate").model_copy(update={"value": 0.6})
     results = (rate, rate.model_copy(update={"metric": "hand_plausibility", "value": 0.3}))
     both = replace(bundle, result=bundle.result.model_copy(update={"results": results}))
-    assert [(row.part, row.columns) for row in found_and_whole(both, None)] == [("hand", ((None, 0.6), (None, 0.3), (None, pytest.approx(0.5))))]
-    assert found_and_whole(bundle, None) == ()  # no plausibility was measured
+    images = {"a_0": {"parts": {"hand": [{"hand_plausibility": 0.4}, {"hand_plausibility": 0.6}]}},
+              "b_0": {"parts": {"hand": [{"hand_plausibility": 0.8}]}}, "c_0": {"parts": {}}}
+    album = Album((("candidate", bundle.folder, images),))
+    assert [(row.part, row.columns) for row in found_and_whole(both, None, album)] == [
+        ("hand", ((None, 0.6), (None, 0.3), (None, pytest.approx(0.6))))]
+    assert found_and_whole(bundle, None, album) == ()  # no plausibility was measured
 
 
 def test_how_plausible_a_hand_is_stands_beside_it(tmp_path):

@@ -164,8 +164,9 @@ def samples_of(classes: str) -> list[ScoredSample]:
     """One image a letter: f or m."""
     face = np.tile(np.array([[[0.0, 0.0], [10.0, 10.0]]]), (1, 239, 1))
     return [ScoredSample(sample_id=f"s{index}", prompt=Prompt(id=f"p{index}", text=f"text {index}"), features={
-        "faces": {"keypoints": face}, "attributes": {"feminine": np.array([0.9 if letter == "f" else 0.1], np.float32), "age": np.array([40.0])},
-        "skin_tone": {"monk": np.array([3])}, "clip_tiny": {"image": np.ones(2), "text": np.full(2, index), "truncated": np.zeros(1)}})
+        "faces": {"keypoints": face},
+        "attributes": {"feminine": np.array([0.9 if letter == "f" else 0.1], np.float32), "age": np.array([20.0 + 20 * (index % 2)])},
+        "skin_tone": {"monk": np.array([3 + 5 * (index % 2)])}, "clip_tiny": {"image": np.ones(2), "text": np.full(2, index), "truncated": np.zeros(1)}})
         for index, letter in enumerate(classes)]
 
 
@@ -176,6 +177,10 @@ def test_a_scenario_of_no_dose_changes_nothing_and_keeps_the_number(name: str) -
     assert SCENARIOS[name].apply(samples, damaged, 0.0, np.random.default_rng(0)) == samples
     assert len(SCENARIOS[name].apply(samples, damaged, 1.0, np.random.default_rng(0))) == 6
     assert SCENARIOS[name].explanation.endswith(".")
+
+
+def test_a_class_that_everybody_is_of_cannot_be_tested() -> None:
+    assert SCENARIOS["one_gender"].apply(samples_of("ffff"), {}, 1.0, np.random.default_rng(0)) is None
 
 
 def test_scenarios_do_what_they_say() -> None:
