@@ -6,8 +6,8 @@ Aggregates of perceived presentation only. Nothing is judged here; the metrics o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import numpy as np
 
@@ -26,11 +26,14 @@ from sana_bench.selftest.results import shipped_fact
 from sana_bench.statistics import mean_interval, set_interval
 from sana_bench.store import digest_of
 
-VERSION = 1
+VERSION = 2
 """Goes up when the numbers move."""
 
 FEWEST_PICTURES = 10
 """Pictures of a class on which the classifier must have been tried before its errors are corrected."""
+
+LEAST_SHARE = 1e-4
+"""A corrected share below it is none: the likelihood nears zero without reaching it, and a class would seem to be there."""
 
 CORRECTED: tuple[Attribute, ...] = ("gender", "age")
 """Not skin tone: what was asked for is a noisy label of what a photograph shows."""
@@ -71,19 +74,31 @@ def _composition(attribute: Attribute, samples: Sequence[ScoredSample], target: 
     counts_K = np.bincount(labels_n, minlength=len(classes))
     confusion_KK = known_confusion(attribute) if len(labels_n) else None
     target_K = np.array([declared.get(name, 0.0) for name in classes]) if declared else None
+    prompts, confidence = [prompt for prompt, _ in labelled], settings.confidence
+
+    def corrected(counts: np.ndarray) -> np.ndarray:
+        shares = corrected_shares(counts, confusion_KK)
+        return np.where(shares > LEAST_SHARE, shares, 0) * counts.sum()
+
     return Composition(
         attribute=attribute, classes=classes, counts=counts_K.tolist(), num_undetermined=sum(reasons.values()),
         undetermined_reasons=dict(reasons), num_not_asked=len(samples) - len(asked),
         shares=(counts_K / counts_K.sum()).tolist() if len(labels_n) else None,
         corrected_shares=None if confusion_KK is None else corrected_shares(counts_K, confusion_KK).tolist(),
         target=None if target_K is None else target_K.tolist(),
-        measures=_measures(labels_n, [prompt for prompt, _ in labelled], len(classes), target_K, settings.confidence),
+        corrected_intervals=None if confusion_KK is None else _share_intervals(labels_n, prompts, len(classes), corrected, confidence),
+        measures=_measures(labels_n, prompts, len(classes), target_K, confidence),
+        corrected_measures={} if confusion_KK is None else _measures(labels_n, prompts, len(classes), target_K, confidence, corrected),
         prompts=_by_prompt(found, classes))
 
 
 def _measures(labels_n: np.ndarray, prompts: Sequence[str], num_classes: int, target_K: np.ndarray | None,
-              confidence: float) -> dict[str, Measure]:
-    """Each with its interval, cut at the least and the most that the measure can be, which a jackknife does not know."""
+              confidence: float, corrected: Callable[[np.ndarray], np.ndarray] = lambda counts_K: counts_K) -> dict[str, Measure]:
+    """Each with its interval, cut at the least and the most that the measure can be, which a jackknife does not know.
+
+    Args:
+        corrected: counts as they are seen to counts as they will have been.
+    """
     if len(labels_n) < MIN_IMAGES:
         return {}
     ranged = {"entropy": (miller_madow_entropy, 0, np.inf), "normalised_entropy": (normalised_entropy, 0, 1)}
@@ -97,7 +112,7 @@ def _measures(labels_n: np.ndarray, prompts: Sequence[str], num_classes: int, ta
     def counts_of(indices: np.ndarray) -> np.ndarray:
         if len(indices) < MIN_IMAGES:
             raise InsufficientSamplesError(f"{len(indices)} image(s) without one prompt; {MIN_IMAGES} are the least")
-        return np.bincount(labels_n[indices], minlength=num_classes)
+        return corrected(np.bincount(labels_n[indices], minlength=num_classes))
 
     measures = {}
     for name, (function, least, most) in ranged.items():
@@ -105,6 +120,21 @@ def _measures(labels_n: np.ndarray, prompts: Sequence[str], num_classes: int, ta
         ends = (None, None) if found.low is None else (max(found.low, least), min(found.high, most))
         measures[name] = Measure(value=found.value, low=ends[0], high=ends[1])
     return measures
+
+
+def _share_intervals(labels_n: np.ndarray, prompts: Sequence[str], num_classes: int, corrected: Callable[[np.ndarray], np.ndarray],
+                     confidence: float) -> tuple[tuple[float | None, float | None], ...]:
+    """Interval of each class's corrected share, in [0, 1]."""
+    def share_of(indices: np.ndarray, label: int) -> float:
+        if len(indices) < MIN_IMAGES:
+            raise InsufficientSamplesError(f"{len(indices)} image(s); {MIN_IMAGES} are the least")
+        counts_K = np.bincount(labels_n[indices], minlength=num_classes)
+        return float(corrected(counts_K)[label] / counts_K.sum())
+
+    if len(labels_n) < MIN_IMAGES:
+        return ((None, None),) * num_classes
+    found = [set_interval(partial(share_of, label=label), prompts, confidence=confidence) for label in range(num_classes)]
+    return tuple((None, None) if each.low is None else (max(each.low, 0.0), min(each.high, 1.0)) for each in found)
 
 
 def _by_prompt(found: Sequence[tuple[str, str | Unscored]], classes: tuple[str, ...]) -> tuple[PromptComposition, ...]:

@@ -158,11 +158,15 @@ class Composition(Record):
     """Of the determined images; None where there is none."""
     corrected_shares: tuple[float, ...] | None
     """Shares that make what the classifier saw most likely, given how it errs on photographs; None where that is not known."""
+    corrected_intervals: tuple[tuple[float | None, float | None], ...] | None = None
+    """Of each corrected share, over prompts; how far the classifier's errors are known is not in it."""
     target: tuple[float, ...] | None
     """What the suite declares; None where it declares nothing."""
     measures: dict[str, Measure]
     """entropy and normalised_entropy (Miller-Madow), hill_0, hill_1, hill_2; with a target also kl_to_target and
     mean_deviation_from_target. Empty with too few images."""
+    corrected_measures: dict[str, Measure] = {}
+    """The same of the corrected shares."""
     prompts: tuple[PromptComposition, ...]
 
 

@@ -28,6 +28,7 @@ class ClassRow:
     num_images: int
     share: float | None
     corrected: float | None
+    corrected_interval: tuple[float | None, float | None] | None
     target: float | None
 
 
@@ -36,6 +37,18 @@ class MeasureRow:
     name: str
     baseline: float | None
     candidate: Measure
+    corrected: Measure | None
+    """The candidate's, of the corrected shares."""
+
+
+@dataclass(frozen=True)
+class PromptCounts:
+    """Images of one prompt by class."""
+
+    prompt_id: str
+    counts: tuple[int, ...]
+    num_undetermined: int
+    entropy: float | None
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,7 @@ class CompositionTable:
     """Share of the images that were looked at."""
     reasons: str
     measures: tuple[MeasureRow, ...]
+    prompts: tuple[PromptCounts, ...]
 
 
 @dataclass(frozen=True)
@@ -69,19 +83,20 @@ def composition_tables(candidate: BenchmarkResult, baseline: BenchmarkResult | N
 
 
 def _composition_table(composition: Composition, before: dict[str, Measure]) -> CompositionTable:
-    def column(shares: Sequence[float] | None) -> Sequence[float | None]:
+    def column(shares: Sequence | None) -> Sequence:
         return shares if shares is not None else [None] * len(composition.classes)
 
     rows = tuple(ClassRow(name.replace("_", " "), *numbers) for name, *numbers in zip(
         composition.classes, composition.counts, column(composition.shares), column(composition.corrected_shares),
-        column(composition.target), strict=True))
+        column(composition.corrected_intervals), column(composition.target), strict=True))
     looked_at = sum(composition.counts) + composition.num_undetermined
     return CompositionTable(
         composition.attribute.replace("_", " "), rows, composition.num_undetermined,
         composition.num_undetermined / looked_at if looked_at else None,
         ", ".join(f"{count} × {reason}" for reason, count in sorted(composition.undetermined_reasons.items())),
-        tuple(MeasureRow(words, before[name].value if name in before else None, composition.measures[name])
-              for name, words in MEASURES.items() if name in composition.measures))
+        tuple(MeasureRow(words, before[name].value if name in before else None, composition.measures[name],
+                         composition.corrected_measures.get(name)) for name, words in MEASURES.items() if name in composition.measures),
+        tuple(PromptCounts(each.prompt_id, tuple(each.counts), each.num_undetermined, each.entropy) for each in composition.prompts))
 
 
 def group_tables(result: BenchmarkResult) -> tuple[GroupTable, ...]:

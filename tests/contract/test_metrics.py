@@ -183,6 +183,10 @@ def test_every_missing_value_has_a_reason(known: str) -> None:
     result = made.score(sample) if METRICS.get(known).kind == "sample" else made.usable(sample)
     if isinstance(result, Unscored):
         assert result.reason and not result.reason.endswith(".")
+    elif METRICS.get(known).kind == "sample":
+        usual = made.score(ScoredSample(sample_id="a_0", prompt=sample.prompt, features=features))
+        assert np.isfinite(result)
+        assert isinstance(usual, Unscored) or (result <= usual if METRICS.get(known).higher_is_better else result >= usual), "nobody is never better"
 
 
 def set_statistics(name: str, samples: list[ScoredSample]) -> tuple[dict[str, np.ndarray], int]:

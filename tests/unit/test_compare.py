@@ -263,6 +263,26 @@ def test_a_metric_that_disappears_is_missing_and_fails():
     assert report.outcome == "regressed" and "1 lack a value on one side (hand_rate)" in report.headline
 
 
+@pytest.mark.parametrize(("why", "outcome", "report_outcome"), [("", "regressed", "regressed"), ("failed its self-test", "inconclusive", "passed")])
+def test_a_metric_that_failed_its_self_test_is_shown_and_decides_nothing(why: str, outcome: str, report_outcome: str):
+    sides = (make_bundle({"hand_rate": each}, changes={"hand_rate": {"not_judged": why}}) for each in (shifted(-0.3), BASE))
+    report = run(*sides)
+    assert (report.verdicts[0].outcome, report.outcome) == (outcome, report_outcome)
+    assert report.verdicts[0].difference == pytest.approx(-0.3)
+
+
+@pytest.mark.parametrize("why", ["", "failed its self-test"])
+def test_nor_may_it_fail_a_report_by_being_new_gone_or_another_version(why: str):
+    """Each beside its twin, which passed its self-test and fails the report."""
+    face, unfit = {"face_rate": BASE}, {"hand_rate": {"not_judged": why}}
+    with_it, without = make_bundle({**face, "hand_rate": BASE}, changes=unfit), make_bundle(face)
+    newer = make_bundle({**face, "hand_rate": BASE}, changes={"hand_rate": {"not_judged": why, "version": 2}})
+    reports = [run(with_it, without), run(without, with_it), run(newer, with_it)]
+    assert [report.outcome for report in reports] == (["passed"] * 3 if why else ["regressed"] * 3)
+    expected = ["inconclusive"] * 3 if why else ["missing", "missing", "not_comparable"]
+    assert [next(verdict.outcome for verdict in report.verdicts if verdict.metric == "hand_rate") for report in reports] == expected
+
+
 def test_a_metric_that_is_new_is_missing_too():
     report = run(make_bundle({"hand_rate": BASE, "face_rate": BASE}), make_bundle({"face_rate": BASE}))
     assert (report.verdicts[0].outcome, report.verdicts[0].reason) == ("missing", "the baseline was not measured on it")

@@ -99,6 +99,10 @@ def test_gender_is_corrected_for_how_the_classifier_errs_on_photographs(sixteen:
     found = gender_of(sixteen)
     right = confusion[0, 0] / confusion[0].sum()
     assert found.corrected_shares == pytest.approx((10 / 14 / right, 1 - 10 / 14 / right), abs=1e-6)
+    for share, (low, high), seen in zip(found.corrected_shares, found.corrected_intervals, found.shares, strict=True):
+        assert 0 <= low < share < high <= 1 and share != pytest.approx(seen, abs=1e-3)
+    assert found.corrected_measures.keys() == found.measures.keys()
+    assert found.corrected_measures["hill_1"].value < found.measures["hill_1"].value, "further from equal shares than it seems"
 
 
 @pytest.mark.parametrize(("confusion", "known"), [

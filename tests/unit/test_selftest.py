@@ -15,7 +15,7 @@ from sana_bench.prompts import Expects, Prompt
 from sana_bench.selftest import results as results_module
 from sana_bench.selftest.damage import HARMLESS, damaged_copies, harmless_copies, kinds_to_test, photographs_for
 from sana_bench.selftest.photographs import Photograph, Shown
-from sana_bench.selftest.response import auc, is_monotone, respond
+from sana_bench.selftest.response import Units, auc, auc_interval, is_monotone, respond
 from sana_bench.selftest.results import SelfTest, read_selftest, save_selftest, summarise, why_not_judged
 from sana_bench.selftest.scenarios import SCENARIOS
 from sana_bench.split import LEARNED_KINDS
@@ -88,6 +88,44 @@ def test_a_metric_that_does_not_fails_with_the_reason(entry, responses, why: str
     assert not found.passed and why in found.why
 
 
+def test_what_cannot_be_scored_cannot_pass() -> None:
+    """Clearly worse up to the third dose, and without a value at the last; or at two of five units of every dose."""
+    draw, doses = np.random.default_rng(0), (1, 2, 3, 4)
+    whole = list(draw.normal(1, 0.1, 40))
+    by_dose = [list(draw.normal(1 - 0.25 * dose, 0.1, 20)) for dose in doses]
+
+    def summed(values: list) -> object:
+        return summarise(claims("hand_warped"), [respond("hand_warped", whole, values, higher_is_better=True, claimed=True, doses=doses,
+                                                         unit="", units="images")], 0.1)
+
+    assert summed(by_dose).passed
+    for spoiled in ([*by_dose[:3], [None] * 20], [[*values[:12], *[None] * 8] for values in by_dose]):
+        assert not summed(spoiled).passed and "without a value" in summed(spoiled).why
+
+
+@pytest.mark.parametrize(("fall", "passed"), [(0.0, True), (1.0, False)])
+def test_a_metric_of_hands_that_minds_edits_beside_them_fails(fall: float, passed: bool) -> None:
+    beside = response_of("hand_beside", fall, claimed=False, seed=3).model_copy(update={"units": "hands"})
+    found = summarise(claims("hand_warped"), [response_of("hand_warped", 1.0), beside], 0.1)
+    assert found.passed is passed and ("traces of an edit" in found.why) is not passed
+
+
+def test_interval_of_auc_covers_the_truth_and_grows_as_units_share_photographs() -> None:
+    """Two normal groups one deviation apart: 0.76. Ten copies of each photograph's value add nothing to what is known."""
+    truth, covered, widths = 0.7602, 0, []
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        better, worse = draw.normal(1, 1, 24), draw.normal(0, 1, 24)
+        names = [f"p{index}" for index in range(48)]
+        low, high = auc_interval(Units(tuple(better), tuple(names[:24])), [Units(tuple(worse), tuple(names[24:]))])
+        covered += low <= truth <= high
+        copies = auc_interval(Units(tuple(np.repeat(better, 10)), tuple(np.repeat(names[:24], 10))),
+                              [Units(tuple(np.repeat(worse, 10)), tuple(np.repeat(names[24:], 10)))])
+        widths.append((copies[1] - copies[0]) / (high - low))
+    assert 50 <= covered <= 60 and np.mean(widths) == pytest.approx(1, abs=0.05)
+    assert auc_interval(Units((1.0,), ("a",)), [Units((), ())]) is None
+
+
 def selftest_of(**metrics) -> SelfTest:
     return SelfTest(created="2026-11-25", sana_bench="0", device="cpu", people=("P1",), metrics=metrics)
 
@@ -122,6 +160,22 @@ def test_damaged_results_are_one_clear_error(tmp_path) -> None:
     (tmp_path / "s.json").write_text("{")
     with pytest.raises(StoreError, match="damaged.*sana-bench selftest"):
         read_selftest(tmp_path / "s.json")
+
+
+def test_results_of_another_schema_are_as_none(tmp_path, nothing_known) -> None:
+    """An upgrade must not stop at what an older version left in the cache."""
+    (nothing_known / "selftest.json").write_text('{"schema_version": 99, "something": "else"}')
+    assert read_selftest(nothing_known / "selftest.json") is None
+    assert "no self-test" in why_not_judged(ENTRY)
+
+
+def test_another_calibration_is_another_metric(tmp_path) -> None:
+    """Scores, comparisons and self-tests hang on it as on weights."""
+    entry, other = METRICS.get("hand_plausibility"), tmp_path / "hand.json"
+    assert entry.files
+    other.write_bytes(entry.files[0].read_bytes() + b" ")
+    assert replace(entry, files=(other,)).extractor_digest() != entry.extractor_digest()
+    assert set(METRICS.get("hand_parity").files) == set(entry.files)
 
 
 def test_no_learned_kind_is_ever_tested() -> None:
