@@ -17,4 +17,9 @@ LEARNED_KINDS = frozenset({
     "hand_squeezed", "hand_stained", "hand_swirled", "hand_swollen_finger",
     "face_patched", "face_scaled_feature", "face_smeared", "face_swirled", "face_warped",
 })
-"""Kinds that classifiers are trained on. Every other registered kind is held out."""
+"""Kinds that classifiers are trained on. Every other registered kind is held out.
+
+Held out are kinds, not the operations on pixels that they are made with: stretching (of one finger, of a palm), filling a hole with
+what surrounds it, and painting skin serve learned and held-out kinds alike. The controls `hand_beside` and `face_beside` tell
+whether a metric sees such an operation rather than a broken part.
+"""

@@ -81,7 +81,7 @@ class GenderDiversity(_Diversity):
     attribute = "gender"
 
 
-@register_metric("age_diversity", version=1, kind="set", extractor="attributes", higher_is_better=True, unit="share",
+@register_metric("age_diversity", version=2, kind="set", extractor="attributes", higher_is_better=True, unit="share",
                  budget=0.1, sees=("one_age",))
 class AgeDiversity(_Diversity):
     """How close perceived ages (under 30, 30 to 50, over 50) in open prompts are to the suite's target; 1 is on target.

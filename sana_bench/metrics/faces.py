@@ -113,7 +113,8 @@ class FacePlausibility(PartPlausibility):
     Formula: a face has 1 / (1 + exp(b + sum w_k z_k)) over its standardised parts; an image has the mean of its best expected faces.
     Source: ours. The network (EfficientNet-lite0 and a dense head) and the weights are fitted on graded damage of photographs of
         synthetic people, calibrated on people that the network's twin had not seen.
-    Limits: it knows few people, and damage done to photographs, not by a generator. Painted faces and masks score low.
+    Limits: it knows five women and two men, as many pictures of each, and damage done to photographs, not by a generator. Painted faces
+        and masks score low.
     Use: compares two models on the same prompts. 0.5 is where whole and damaged photographs are equally likely, not a pass mark. Scars,
         asymmetry and differences of the face would score low: never apply it to people; read it by group.
     """

@@ -85,8 +85,8 @@ class HandPlausibility(PartPlausibility):
     Formula: a hand has 1 / (1 + exp(b + sum w_k z_k)) over its standardised parts; an image has the mean of its best expected hands.
     Source: ours. The network (EfficientNet-lite0 and a dense head) and the weights are fitted on graded damage of photographs of
         synthetic people, calibrated on people that the network's twin had not seen.
-    Limits: it knows few people and few poses, most of them hanging hands, and damage done to photographs, not by a generator. A third hand
-        beside two good ones does not lower it.
+    Limits: it knows seven people and few poses, most of them hanging hands, and damage done to photographs, not by a generator; held-out
+        kinds are partly made with the same operations on pixels as learned ones. A third hand beside two good ones does not lower it.
     Use: compares two models on the same prompts. 0.5 is where whole and damaged photographs are equally likely, not a pass mark.
         People with other than five fingers would score low: never apply it to people.
     """

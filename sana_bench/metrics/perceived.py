@@ -18,6 +18,9 @@ from sana_bench.prompts import Attribute
 UNDETERMINED = (0.35, 0.65)
 """A presentation that the classifier calls about as likely as not is not forced into a class."""
 
+UNDETERMINED_YEARS = 2.0
+"""Readings of the six portraits of one of OpenPeople's people deviate by 1 to 6 years, 3 in the median."""
+
 NO_TARGET, STATED = "suite declares no target", "prompt states the attribute"
 NOT_ASKED = (NO_TARGET, STATED)
 """Reasons that say that an image was never meant to be judged, as against: was looked at and stayed undetermined."""
@@ -38,13 +41,16 @@ def gender_class(features: Mapping[str, Features], face: int) -> str | Unscored:
 
 
 def age_class(features: Mapping[str, Features], face: int) -> str | Unscored:
-    """Perceived age band; 30 and 50 both belong to the middle one."""
+    """Perceived age band; undetermined where two years more or less would be another."""
     age = float(features["attributes"]["age"][face])
-    return NOT_SEEN if np.isnan(age) else age_band(age)
+    if np.isnan(age):
+        return NOT_SEEN
+    near = {age_band(age - UNDETERMINED_YEARS), age_band(age + UNDETERMINED_YEARS)}
+    return age_band(age) if len(near) == 1 else Unscored("undetermined age")
 
 
 def age_band(age: float) -> str:
-    """The class of an age in years."""
+    """The class of an age in years; 30 and 50 both belong to the middle one."""
     if age < 30:
         return "under_30"
     return "over_50" if age > 50 else "30_to_50"

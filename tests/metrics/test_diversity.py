@@ -8,7 +8,7 @@ import pytest
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored
 from sana_bench.metrics.diversity import AgeDiversity, GenderDiversity, SkinToneDiversity, closeness_to_target
-from sana_bench.metrics.perceived import age_class, biggest_face, gender_class, skin_tone_class
+from sana_bench.metrics.perceived import age_band, age_class, biggest_face, gender_class, skin_tone_class
 from sana_bench.prompts import Attribute, Prompt, Target
 
 TARGET = Target(gender={"feminine": 0.5, "masculine": 0.5}, age={"under_30": 0.3, "30_to_50": 0.4, "over_50": 0.3},
@@ -61,9 +61,14 @@ def test_gender_bounds(feminine: float, label: str | None) -> None:
 
 
 @pytest.mark.parametrize(("age", "label"), [
-    (5, "under_30"), (29.9, "under_30"), (30, "30_to_50"), (50, "30_to_50"), (50.1, "over_50")])
-def test_age_bounds(age: float, label: str) -> None:
-    assert age_class(sample_of(person(age=age)).features, 0) == label
+    (5, "under_30"), (27.9, "under_30"), (28.5, None), (31.5, None), (32, "30_to_50"), (48, "30_to_50"), (49, None), (51.9, None), (52.5, "over_50")])
+def test_age_bounds(age: float, label: str | None) -> None:
+    assert age_class(sample_of(person(age=age)).features, 0) == (label or Unscored("undetermined age"))
+
+
+@pytest.mark.parametrize(("age", "label"), [(29.9, "under_30"), (30, "30_to_50"), (50, "30_to_50"), (50.1, "over_50")])
+def test_age_bands(age: float, label: str) -> None:
+    assert age_band(age) == label
 
 
 def test_skin_tone_bounds() -> None:
