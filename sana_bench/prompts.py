@@ -25,9 +25,19 @@ class _Part(BaseModel):
 class Expects(_Part):
     """What a correct image of the prompt shows."""
 
+    persons: Annotated[int, Field(ge=0)] = 1
+    """People, seen from any side; those at the edge of the scene that no word is about are not counted."""
     faces: Annotated[int, Field(ge=0)] = 1
     hands: Annotated[int, Field(ge=0)] = 0
     full_body: bool = False
+
+
+class Asked(_Part):
+    """The class of each attribute that a text states."""
+
+    gender: Literal["feminine", "masculine"] | None = None
+    age: Literal["under_30", "30_to_50", "over_50"] | None = None
+    skin_tone: Literal["light", "medium", "dark"] | None = None
 
 
 class Prompt(_Part):
@@ -35,9 +45,16 @@ class Prompt(_Part):
 
     id: PromptId
     text: Annotated[str, Field(min_length=1)]
+    """The long form, which is drawn unless `generate.prompt_form` says otherwise: Sana was trained on long captions."""
+    short: str = ""
+    """The same picture in a few words; empty where there is no short form."""
+    difficulty: Literal["easy", "medium", "hard"] = "medium"
+    """easy: one person, simple pose. hard: busy fingers, many people, foreshortening, small parts, unusual poses."""
     tags: tuple[str, ...] = ()
     states: tuple[Attribute, ...] = ()
     """Attributes that the text states. Only prompts that leave an attribute open count for its diversity."""
+    asked: Asked = Asked()
+    """Which class it states of them, where one person is spoken of: whether images comply is measured."""
     expects: Expects = Expects()
 
 

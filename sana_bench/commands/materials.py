@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sana_bench.commands import KEEP, command
 from sana_bench.commands.settings import recorded_config
 from sana_bench.console import Reply, Table, megabytes
 from sana_bench.shipped import cache_folder
 from sana_bench.usage import Arguments, Parser, one_of
+
+if TYPE_CHECKING:
+    from sana_bench.prompt_check import Finding
+    from sana_bench.prompts import PromptSuite
 
 
 def _accept_arguments(parser: Parser) -> None:
@@ -85,15 +91,30 @@ def run_assets(arguments: Arguments) -> Reply:
 def run_prompts(arguments: Arguments) -> Reply:
     """list or check prompt suites
 
-    A suite is one TOML file: a header and [[prompt]] tables. All problems of a file are reported at once.
+    A suite is one TOML file: a header and [[prompt]] tables. All problems of a file are reported at once. `check` also looks at what
+    the texts say: near-duplicates, words that state an attribute which `states` lacks, more faces or hands than persons, texts
+    too long for CLIP without a short form, tags with too few prompts. These are hints, and no error.
     """
+    from sana_bench.prompt_check import check_suite
     from sana_bench.prompts import load_suite, shipped_suites
 
     suites = [load_suite(name) for name in arguments.suites or shipped_suites()]
+    if arguments.action == "check":
+        found = {suite.name: check_suite(suite) for suite in suites}
+        tables = [part for suite in suites for part in _checked(suite, found[suite.name])]
+        return Reply([{"suite": suite.name, "digest": suite.digest, "findings": [asdict(each) for each in found[suite.name]]} for suite in suites], tables)
     rows = [(suite.name, str(suite.version), str(len(suite.prompt)), suite.license, suite.digest, suite.description)
             for suite in suites]
     return Reply([{**suite.model_dump(mode="json"), "digest": suite.digest} for suite in suites],
                  [Table(("suite", "version", "prompts", "licence", "digest", "description"), rows)])
+
+
+def _checked(suite: PromptSuite, findings: list[Finding]) -> list[str | Table]:
+    counts = {name: Counter(value for prompt in suite.prompt for value in values(prompt)) for name, values in (
+        ("difficulty", lambda prompt: [prompt.difficulty]), ("states", lambda prompt: prompt.states or ["nothing"]), ("tags", lambda prompt: prompt.tags))}
+    text: list[str | Table] = [f"{suite.name}: {len(suite.prompt)} prompts, {len(findings)} finding(s)"]
+    text += [f"  {name}: " + ", ".join(f"{value} {number}" for value, number in each.most_common()) for name, each in counts.items()]
+    return [*text, *([Table(("prompt", "kind", "finding"), [(each.prompt or "(suite)", each.kind, each.message) for each in findings])] if findings else [])]
 
 
 @command("build-tiny", KEEP, _build_tiny_arguments, "sana-bench build-tiny",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -22,7 +23,7 @@ def suite(request: pytest.FixtureRequest) -> PromptSuite:
 
 
 def test_there_are_suites() -> None:
-    assert {"humans_tiny", "humans_2k"} <= set(SUITES)
+    assert {"humans_tiny", "humans_2k", "human_core", "human_diversity", "human_explicit", "general_guard"} <= set(SUITES)
 
 
 def test_suite_is_named_after_its_file_and_says_where_it_comes_from(suite: PromptSuite) -> None:
@@ -87,3 +88,36 @@ def test_2k_suite_is_long_natural_and_broad() -> None:
     assert sum("full_body" in prompt.tags for prompt in suite.prompt) >= 10
     assert sum("group" in prompt.tags for prompt in suite.prompt) >= 8
     assert sum("face" in prompt.tags for prompt in suite.prompt) >= 12
+
+
+@pytest.mark.parametrize(("name", "fewest"), [("human_core", 200), ("human_diversity", 60), ("human_explicit", 60), ("general_guard", 80)])
+def test_big_suites_are_big_and_have_both_forms(name: str, fewest: int) -> None:
+    suite = load_suite(name)
+    assert len(suite.prompt) >= fewest and len({prompt.text for prompt in suite.prompt}) == len(suite.prompt)
+    assert all(30 <= len(prompt.text.split()) <= 65 and 6 <= len(prompt.short.split()) <= 18 for prompt in suite.prompt)
+    assert {prompt.difficulty for prompt in suite.prompt} == {"easy", "medium", "hard"}
+
+
+def test_core_suite_has_every_kind_of_picture() -> None:
+    categories = Counter(prompt.tags[0] for prompt in load_suite("human_core").prompt)
+    assert categories.keys() == {"portrait", "hands_in_use", "hands_at_rest", "full_body", "expression", "several_people", "clothes_and_accessories",
+                                 "light_and_shadow", "ages", "small_faces_in_a_scene"}
+    assert min(categories.values()) >= 12
+
+
+def test_diversity_suite_leaves_everything_open_and_declares_a_target() -> None:
+    suite = load_suite("human_diversity")
+    assert all(not prompt.states and prompt.expects.faces == 1 for prompt in suite.prompt)
+    assert all(getattr(suite.target, attribute) for attribute in ("gender", "age", "skin_tone"))
+
+
+def test_explicit_suite_asks_for_every_combination_equally_often() -> None:
+    asked = Counter(tuple(prompt.asked.model_dump().values()) for prompt in load_suite("human_explicit").prompt)
+    assert len(asked) == 18 and set(asked.values()) == {4} and not any(None in combination for combination in asked)
+
+
+def test_guard_suite_has_nobody() -> None:
+    people = re.compile(r"\b(man|men|woman|women|person|people|child|children|face|hands?|somebody|crowd|portrait)\b", re.IGNORECASE)
+    for prompt in load_suite("general_guard").prompt:
+        assert prompt.expects.persons == prompt.expects.faces == prompt.expects.hands == 0, prompt.id
+        assert not people.search(f"{prompt.text} {prompt.short}"), prompt.id
