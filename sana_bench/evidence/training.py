@@ -30,7 +30,7 @@ def train_network(part: Part, examples: Sequence[Example], folder: Path, *, tota
                   checkpoint_every: int = 100, after_step: Callable[[int], None] = lambda step: None) -> tuple[DamageNet, list[float]]:
     """The trained network and the loss of every step; goes on from the checkpoint in `folder`."""
     torch.manual_seed(SETTINGS["seed"])
-    network = DamageNet(len(part.lines)).train().to(memory_format=torch.channels_last)
+    network = DamageNet(part).train().to(memory_format=torch.channels_last)
     weights = {name: value for name, value in network.named_parameters() if value.requires_grad}
     trunk, head = ([value for name, value in weights.items() if name.startswith("blocks.") is inside] for inside in (True, False))
     optimizer = torch.optim.AdamW([dict(params=trunk, lr_scale=TRUNK_LR_SCALE), dict(params=head)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from sana_bench.corruptions import CORRUPTIONS, Corruption, corrupt
 from sana_bench.corruptions.pictures import expose
 from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.extract import Item
-from sana_bench.selftest.photographs import Shown, points_of
+from sana_bench.selftest.photographs import Photograph, Shown, points_of
 from sana_bench.split import LEARNED_KINDS
 from sana_bench.store import digest_of
 
@@ -88,7 +88,7 @@ def _evenly(shown: Sequence[Shown], number: int) -> list[Shown]:
 def harmless_copies(shown: Sequence[Shown]) -> Iterator[Copy]:
     for each in shown:
         for name, change in HARMLESS.items():
-            yield _copy(each, name, 0, 0, lambda each=each, change=change: change(each.photograph.item.load()))
+            yield _copy(each, name, 0, 0, lambda each=each, change=change: change(_pixels(each.photograph)))
 
 
 def damaged_copies(kind: Corruption, shown: Sequence[Shown]) -> Iterator[Copy]:
@@ -99,9 +99,17 @@ def damaged_copies(kind: Corruption, shown: Sequence[Shown]) -> Iterator[Copy]:
 
 
 def damaged(shown: Shown, kind: Corruption, level: int, dose: float) -> np.ndarray:
-    pixels = shown.photograph.item.load()
+    pixels = _pixels(shown.photograph)
     for number, points_N2 in enumerate(points_of(shown, kind.part)):
         pixels = corrupt(kind.name, pixels, points_N2, dose, (SEED, int(shown.photograph.item.identity, 16), level, number))
+    return pixels
+
+
+@lru_cache(maxsize=1)
+def _pixels(photograph: Photograph) -> np.ndarray:
+    """Copies of one photograph follow each other, and decoding it takes longer than damaging it. Nobody may write into it."""
+    pixels = photograph.item.load()
+    pixels.setflags(write=False)
     return pixels
 
 

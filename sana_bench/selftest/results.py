@@ -74,7 +74,7 @@ def summarise(entry: MetricEntry, responses: Sequence[Response], seconds: float)
     if not entry.sees:
         faults.append("it claims to see no damage")
     faults += [f"{name}: it takes traces of an edit beside the part for damage, with AUC {found[name].auc:.2f}"
-               for name in CONTROLS if name in found and found[name].units not in ("images", "sets") and (found[name].auc or 0) > BLIND]
+               for name in CONTROLS if name in found and found[name].units in ("hands", "faces") and (found[name].auc or 0) > BLIND]
     blind = tuple(name for name, response in found.items() if response.auc_by_dose[-1] is None or response.auc_by_dose[-1] < BLIND)
     return MetricSelfTest(
         version=entry.version, extractor_digest=entry.extractor_digest(), passed=not faults, why="; ".join(faults),

@@ -32,6 +32,8 @@ BASICS = ("pose", "hands", "faces", "attributes", "skin_tone")
 """Extractors that say what a photograph shows."""
 NUM_SETS, SHARE_OF_SET = 30, 0.75
 """Sets that are drawn of the photographs for a set metric, without repeats, and how much of them each has."""
+WITH_TRAINING_PEOPLE = "sets, training people among them"
+"""Of one man and two women alone no groups can be made: there, whether a gap is seen is tested, not how well anything is judged."""
 SAME_PART = 0.5
 """A found part is the damaged one where its points lie within this share of its size, on average."""
 GROUP_DAMAGE = {"one_group_damaged": {"hand": "hand_warped", "face": "face_misplaced_feature"}, "one_group_lost": {"face": "face_erased"}}
@@ -48,11 +50,11 @@ class Material:
     tested: list[Shown]
     """Whole photographs of the held-out people."""
     everybody: list[Shown]
-    """Whole photographs of all people, for scenarios of metrics that have learned from nobody."""
+    """Whole photographs of all people, for scenarios of metrics that have learned from nobody, and for those that need groups of people."""
     copies: list[tuple[Copy, ScoredSample]]
     """Harmless and damaged copies of the tested photographs."""
     group_copies: Mapping[str, Mapping[str, ScoredSample]]
-    """Damaged versions of the tested photographs, by scenario and id."""
+    """Damaged versions of everybody's photographs, by scenario and id."""
     context: MetricContext
 
 
@@ -90,7 +92,7 @@ def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Materia
     every = {each.photograph.id: each for part in shown.values() for each in part}
     copies = [*harmless_copies(list(every.values())), *(copy for kind in kinds for copy in damaged_copies(kind, shown[kind.part]))]
     groups = [(scenario, copy) for scenario, kinds_by_part in GROUP_DAMAGE.items() if any(scenario in entry.sees for entry in entries)
-              for part, kind in kinds_by_part.items() for copy in _worst_copies(kind, _for_groups(part, tested, len(kinds_by_part) > 1))]
+              for part, kind in kinds_by_part.items() for copy in _worst_copies(kind, _for_groups(part, [*training, *tested], len(kinds_by_part) > 1))]
     everything = [*copies, *(copy for _, copy in groups)]
     with FeatureStore(store, [name for name in extractors if EXTRACTORS.get(name).kept], device) as features:
         found = features.features_of([copy.item for copy in everything], "look at damaged copies")
@@ -212,7 +214,8 @@ def _picture_set_response(entry: MetricEntry, metric, kind, material: Material) 
 
 
 def _scenario_response(entry: MetricEntry, metric, name: str, material: Material) -> Response | None:
-    pool = [each.sample for each in (material.tested if has_learned_people(entry) else material.everybody)]
+    held_out = has_learned_people(entry) and name not in GROUP_DAMAGE
+    pool = [each.sample for each in (material.tested if held_out else material.everybody)]
     draws = [[pool[index] for index in chosen] for chosen in _draws(len(pool))]
     one = _mean_score if entry.kind == "sample" else _set_value
 
@@ -222,7 +225,8 @@ def _scenario_response(entry: MetricEntry, metric, name: str, material: Material
 
     whole = [one(metric, samples) for samples in draws]
     by_dose = [[value(samples, dose, number) for number, samples in enumerate(draws)] for dose in DOSES]
-    return _set_response(entry, name, whole, by_dose, DOSES, "share of images")
+    units = "sets" if held_out or not has_learned_people(entry) else WITH_TRAINING_PEOPLE
+    return _set_response(entry, name, whole, by_dose, DOSES, "share of images", units)
 
 
 def has_learned_people(entry: MetricEntry) -> bool:
@@ -230,12 +234,13 @@ def has_learned_people(entry: MetricEntry) -> bool:
     return entry.needs_reference or any(EXTRACTORS.get(name).local_weights for name in in_order(entry.extractors))
 
 
-def _set_response(entry: MetricEntry, damage: str, whole: list[float | None], by_dose: list[list[float | None]], doses, unit: str) -> Response | None:
+def _set_response(entry: MetricEntry, damage: str, whole: list[float | None], by_dose: list[list[float | None]], doses, unit: str,
+                  units: str = "sets") -> Response | None:
     known = [value for value in whole if value is not None]
     if not known:
         return None
     return respond(damage, known, by_dose, higher_is_better=entry.higher_is_better, claimed=damage in entry.sees,
-                   doses=doses, unit=unit, units="sets")
+                   doses=doses, unit=unit, units=units)
 
 
 def _draws(number: int) -> list[np.ndarray]:

@@ -14,6 +14,8 @@ from sana_bench.metrics import ScoredSample, Unscored
 from sana_bench.metrics.perceived import age_class, biggest_face, gender_class, skin_tone_class
 
 DOSES = (0.25, 0.5, 0.75, 1.0)
+MOST_LOST = 0.8
+"""Share of a group that is lost at most: of a group without any face there is nothing to compare."""
 Apply = Callable[[list[ScoredSample], Mapping[str, ScoredSample], float, np.random.Generator], list[ScoredSample] | None]
 """(whole samples, damaged versions of some by id, dose, generator) -> samples, as many; None where there is nobody to replace."""
 
@@ -101,8 +103,8 @@ def damage_one_group(samples, damaged, dose, draw):
 
 @scenario("one_group_lost")
 def lose_one_group(samples, damaged, dose, draw):
-    """Faces of one perceived gender are too broken to be found, those of the other are whole."""
-    return [sample for sample, _ in _one_group_replaced(samples, damaged, dose, draw)]
+    """Up to four fifths of the faces of one perceived gender are too broken to be found, those of the other are whole."""
+    return [sample for sample, _ in _one_group_replaced(samples, damaged, MOST_LOST * dose, draw)]
 
 
 def _one_group_replaced(samples, damaged, dose, draw) -> list[tuple[ScoredSample, bool]]:

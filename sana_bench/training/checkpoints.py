@@ -64,6 +64,9 @@ def load_training_state(folder: Path, weights: dict[str, torch.Tensor], optimize
             tensors = {name: state.get_tensor(name) for name in state.keys()}
     except (SafetensorError, KeyError) as error:
         raise TrainingError(f"{path} is damaged ({error}); delete it to start anew") from error
+    trained = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
+    if trained != set(weights):
+        raise TrainingError(f"{path} holds other weights than are trained now (such as {min(trained ^ set(weights))}); delete it to start anew")
     with torch.no_grad():
         for name, value in weights.items():
             value.copy_(tensors[f"weight.{name}"])

@@ -107,8 +107,9 @@ def test_nothing_is_learned_from_held_out_kinds_or_people() -> None:
     assert not set(CALIBRATION_PEOPLE) & set(HELD_OUT_PEOPLE)
     for part in ("hand", "face", "body"):
         document = json.loads(load_shipped(part))
-        people = document["people"] if part == "body" else [*document["people"]["network and shapes"], *document["people"]["weights"]]
+        people = document["people"] if part == "body" else sum(document["people"].values(), [])
         assert people and not set(people) & set(HELD_OUT_PEOPLE)
+        assert part == "body" or not set(document["people"]["shapes"]) & set(document["people"]["weights"])
 
 
 def load_shipped(part: str) -> str:
@@ -205,3 +206,20 @@ def test_a_network_learns_where_damage_is_and_goes_on_after_a_kill(tmp_path, mon
 def test_a_wrong_build_is_refused(tmp_path, parts: tuple[str, ...], steps: int | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_evidence(tmp_path, tmp_path, parts, steps)
+
+
+@pytest.mark.parametrize("part", [HAND, FACE])
+def test_the_network_for_inference_answers_as_the_trained_one(part) -> None:
+    """Batch statistics are multiplied in, so that none is left; up to rounding nothing changes."""
+    import torch
+
+    from sana_bench.evidence.network import for_inference, load_network
+
+    network = load_network(part)
+    quick, draw = for_inference(network), torch.Generator().manual_seed(0)
+    views, skeletons = torch.rand(2, 3, SIDE, SIDE, generator=draw) * 255, torch.rand(2, len(part.lines), MAP, MAP, generator=draw)
+    with torch.inference_mode():
+        for one, other in zip(network(views, skeletons), quick(views, skeletons), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in quick.modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules()), "the given one is left alone"

@@ -133,7 +133,7 @@ def test_groups_show_means_the_gap_and_which_are_too_small(tmp_path):
     rows = cells(html, "groups")
     assert ["hand_rate", "gender", "masculine", "7", "7", "0.650", "0.400 to 0.800"] in rows
     assert ["hand_rate", "gender", "worst gap", "", "", "0.250", ""] in rows
-    assert ["hand_rate", "skin tone", "dark", "3", "3", "too few"] in rows
+    assert ["hand_rate", "skin tone", "dark", "3", "3", "too few prompts"] in rows
     assert ["hand_rate", "skin tone", "worst gap", "", "", "–", ""] in rows  # one group alone has no gap
     assert "| hand_rate | skin tone | light 0.700, dark too few | – |" in markdown
 

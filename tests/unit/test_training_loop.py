@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sana_bench.errors import TrainingError
-from sana_bench.training.checkpoints import STATE_FILE
+from sana_bench.training.checkpoints import STATE_FILE, load_training_state, save_training_state
 from sana_bench.training.loop import LoopSettings, learning_rate_at, run_loop, step_generator
 
 SETTINGS = LoopSettings(seed=3, total_steps=6, learning_rate=0.1, checkpoint_every=2, schedule="linear")
@@ -58,6 +58,17 @@ def test_a_state_of_another_run_is_refused(tmp_path):
     run(tmp_path)
     with pytest.raises(TrainingError, match="another run"):
         run(tmp_path, identity="other")
+
+
+def test_a_state_of_other_weights_is_refused(tmp_path):
+    """Frozen layers that were trained before, or the other way round: half of the state would be lost without a word."""
+    weights = {name: torch.zeros(2, requires_grad=True) for name in ("a", "b")}
+    optimizer = torch.optim.AdamW(weights.values())
+    save_training_state(tmp_path, weights, optimizer, [1.0], "me")
+    fewer = {"a": torch.zeros(2, requires_grad=True)}
+    with pytest.raises(TrainingError, match="other weights than are trained now.*b"):
+        load_training_state(tmp_path, fewer, torch.optim.AdamW(fewer.values()), "me")
+    assert load_training_state(tmp_path, weights, optimizer, "me") == [1.0]
 
 
 def test_a_damaged_state_is_one_clear_error(tmp_path):
