@@ -56,6 +56,8 @@ class ExtractorEntry:
     """Weight files of our own that it loads."""
     kept: bool
     """Whether the store keeps its features. Those that could tell one person from another live in memory only."""
+    pooled: str
+    """The array that sums up the whole image, (D,), for distances between sets; empty where there is none."""
     make: Callable[[str], Extractor]
     """device -> extractor."""
 
@@ -73,8 +75,13 @@ EXTRACTORS: Registry[ExtractorEntry] = Registry("extractor", "sana_bench.feature
 
 
 def register_extractor(name: str, *, version: int, needs: tuple[str, ...] = (), assets: tuple[str, ...] = (),
-                       local_weights: tuple[Path, ...] = (), kept: bool = True) -> Callable[[type], type]:
+                       local_weights: tuple[Path, ...] = (), kept: bool = True, pooled: str = "") -> Callable[[type], type]:
     """Class decorator: the class is called with the device and is then an Extractor."""
     return EXTRACTORS.decorator(name, lambda cls: ExtractorEntry(
         name=name, version=version, needs=needs, assets=assets, local_weights=local_weights, kept=kept,
-        make=cls))
+        pooled=pooled, make=cls))
+
+
+def image_features() -> list[str]:
+    """Extractors that sum up an image as a whole, on each of which every distance between sets is a metric."""
+    return [name for name in EXTRACTORS.names() if EXTRACTORS.get(name).pooled]

@@ -19,7 +19,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-@register_extractor("efficientnet_lite0", version=1, assets=("efficientnet_lite0",))
+@register_extractor("efficientnet_lite0", version=1, assets=("efficientnet_lite0",), pooled="features")
 class EfficientNetLite0:
     """Pooled features in front of the classifier, one image at a time in float32, so that no batch can move them.
 

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from sana_bench.errors import InsufficientSamplesError, MetricError
-from sana_bench.features import Features
+from sana_bench.features import EXTRACTORS, Features
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored
 
 
-def feature_matrix(features: Sequence[Features]) -> np.ndarray:
-    """Pooled features of some images, (N, D) float64; (0,) where there is no image.
+def feature_matrix(features: Sequence[Features], array: str = "features") -> np.ndarray:
+    """That array of the features of some images, (N, D) float64; (0,) where there is no image.
 
     Raises:
         MetricError: a feature is not finite.
     """
-    matrix_ND = np.array([feature["features"] for feature in features], dtype=np.float64)
+    matrix_ND = np.array([feature[array] for feature in features], dtype=np.float64)
     if not np.isfinite(matrix_ND).all():
         raise MetricError("an image has features that are not finite: its pixels or the extractor's weights are damaged. "
                           "Run `sana-bench assets verify` and score again")
@@ -43,15 +43,23 @@ class FeatureDistance:
     distance: Callable[[Mapping[str, np.ndarray], np.ndarray], float]
     """(statistics, (n,) integers into the generated images) -> value."""
 
+    @classmethod
+    def on(cls, extractor: str) -> type[FeatureDistance]:
+        """The same distance on the pooled features of an extractor, with a card that names it."""
+        return type(f"{cls.__name__}_{extractor}", (cls,), {"__doc__": (cls.__doc__ or "").replace("{features}", extractor)})
+
     def __init__(self, context: MetricContext) -> None:
         check_num_images(len(context.reference), self.min_images, "reference")
-        self.real_MD = feature_matrix([features[self.extractor] for features in context.reference])
+        self.real_MD = self._matrix([features[self.extractor] for features in context.reference])
+
+    def _matrix(self, features: Sequence[Features]) -> np.ndarray:
+        return feature_matrix(features, EXTRACTORS.get(self.extractor).pooled)
 
     def usable(self, sample: ScoredSample) -> Unscored | None:
         return None
 
     def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
-        return self.reduce(feature_matrix([sample.features[self.extractor] for sample in samples]), self.real_MD)
+        return self.reduce(self._matrix([sample.features[self.extractor] for sample in samples]), self.real_MD)
 
     @classmethod
     def evaluate(cls, statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:

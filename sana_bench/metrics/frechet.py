@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sana_bench.features import image_features
 from sana_bench.metrics import register_metric
 from sana_bench.metrics.feature_distance import FeatureDistance
 
@@ -79,24 +80,29 @@ def frechet_distance(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
     return frechet_of_subset(statistics, np.arange(len(generated_ND)))
 
 
-# For photographs of two groups of people it is 53 at N = 196 and 90 at N = 16; a blur of 3 pixels at 512 adds 27. Five is
-# a fifth of that blur, and about one standard deviation of a paired difference at N = 16.
-@register_metric("fd_efficientnet_lite0", version=1, kind="set", extractor="efficientnet_lite0", higher_is_better=False,
-                 unit="squared feature units", budget=5.0, needs_reference=True, fewest_images=1000,
-                 sees=("set_collapsed", "one_gender"))
-class FrechetEfficientNet(FeatureDistance):
-    """Distance in mean and spread of EfficientNet-lite0 features to real people; biased with few images, where lost variety lowers it.
+class Frechet(FeatureDistance):
+    """Distance in mean and spread of {features} features to real people; biased with few images, where lost variety lowers it.
 
     The bias hides lost diversity at small N: a model whose images are 10 % less spread can score better than a perfect one
-    up to N = 1,000, so below that it is shown and decides nothing. Read it beside `kid_efficientnet_lite0`, which has no bias, and the
+    up to N = 1,000, so below that it is shown and decides nothing. Read it beside the kernel distance, which has no bias, MIND, and the
     diversity metrics.
 
     Formula: |m_g - m_r|^2 + Tr(S_g) + Tr(S_r) - 2 Tr((S_g S_r)^(1/2)) over means and covariances of generated and real features.
-    Source: Heusel et al. 2017 (arXiv 1706.08500), with the features of an ImageNet EfficientNet-lite0 instead of Inception-v3; it is not `fid`.
-    Limits: it sees images at 224 px, so neither blur, noise and texture at 2K nor a broken hand. It depends on N and on the reference people.
+    Source: Heusel et al. 2017 (arXiv 1706.08500), with {features} features instead of Inception-v3's; it is not `fid`.
+    Limits: it sees images as the extractor does, in small: neither blur, noise and texture at 2K nor a broken hand. It depends on N and on the
+        reference people.
     Use: compares two models at the same N with the same real images. Its absolute value means nothing.
     """
 
     min_images = MIN_IMAGES
     reduce = staticmethod(frechet_statistics)
     distance = staticmethod(frechet_of_subset)
+
+
+# EfficientNet: for photographs of two groups of people it is 53 at N = 196 and 90 at N = 16; a blur of 3 pixels at 512 adds 27. Five is
+# a fifth of that blur, and about one standard deviation of a paired difference at N = 16. Unit features of CLIP are below 2 apart.
+BUDGETS = {"efficientnet_lite0": 5.0, "clip_tiny": 0.02}
+
+for _name in image_features():
+    register_metric(f"fd_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="squared feature units",
+                    budget=BUDGETS.get(_name, 5.0), needs_reference=True, fewest_images=1000, sees=("set_collapsed", "one_gender"))(Frechet.on(_name))

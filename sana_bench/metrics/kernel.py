@@ -11,10 +11,11 @@ Source: Bińkowski et al. 2018 (arXiv 1801.01401), section 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from sana_bench.features import image_features
 from sana_bench.metrics import register_metric
 from sana_bench.metrics.feature_distance import FeatureDistance
 
@@ -34,11 +35,16 @@ def kernel_statistics(generated_ND: np.ndarray, real_MD: np.ndarray) -> dict[str
         `kernel`: (N, N) between generated images; `cross_mean`: (N,) mean kernel of each with all real images; `real_mean`:
         (1,) mean kernel of distinct real images. All float64.
     """
+    return statistics_under(cubic_kernel, generated_ND, real_MD)
+
+
+def statistics_under(kernel: Callable[[np.ndarray, np.ndarray], np.ndarray], generated_ND: np.ndarray, real_MD: np.ndarray) -> dict[str, np.ndarray]:
+    """The same under another kernel, ((N, D), (M, D)) -> (N, M)."""
     generated_ND = generated_ND.reshape(-1, real_MD.shape[1])
-    real_MM = cubic_kernel(real_MD, real_MD)
+    real_MM = kernel(real_MD, real_MD)
     num_real = len(real_MD)
-    return {"kernel": cubic_kernel(generated_ND, generated_ND),
-            "cross_mean": cubic_kernel(generated_ND, real_MD).mean(1),
+    return {"kernel": kernel(generated_ND, generated_ND),
+            "cross_mean": kernel(generated_ND, real_MD).mean(1),
             "real_mean": np.array([(real_MM.sum() - np.trace(real_MM)) / (num_real * (num_real - 1))])}
 
 
@@ -69,18 +75,15 @@ def kernel_distance(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
     return kernel_distance_of_subset(statistics, np.arange(len(generated_ND)))
 
 
-# Photographs of other people than the reference read about 6, and a blur of 3 pixels at 512 adds 37. Five is a seventh of
-# that blur, and about one standard deviation at N = 16.
-@register_metric("kid_efficientnet_lite0", version=1, kind="set", extractor="efficientnet_lite0", higher_is_better=False,
-                 unit="MMD² x 1000", budget=5.0, needs_reference=True, sees=("set_collapsed", "one_gender", "picture_darker"))
-class KernelEfficientNet(FeatureDistance):
-    """Unbiased kernel distance of EfficientNet-lite0 features to real people; about 0 when equal, by chance below.
+class KernelDistance(FeatureDistance):
+    """Unbiased kernel distance of {features} features to real people; about 0 when equal, by chance below.
 
     It sees shifts of the mean well and changes of spread poorly: read it beside the Fréchet distance and diversity.
 
     Formula: 1000 times the unbiased MMD^2 under the kernel (x.y / D + 1)^3, over all pairs.
-    Source: Bińkowski et al. 2018 (arXiv 1801.01401), with the features of an ImageNet EfficientNet-lite0 instead of Inception-v3.
-    Limits: it sees images at 224 px, so neither blur, noise and texture at 2K nor a broken hand; lost variety hardly moves it.
+    Source: Bińkowski et al. 2018 (arXiv 1801.01401), with {features} features instead of Inception-v3's.
+    Limits: it sees images as the extractor does, in small: neither blur, noise and texture at 2K nor a broken hand; lost variety hardly
+        moves it.
     Use: compares two models with the same real images.
     """
 
@@ -90,3 +93,13 @@ class KernelEfficientNet(FeatureDistance):
     @staticmethod
     def distance(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
         return 1000 * kernel_distance_of_subset(statistics, indices)
+
+
+# EfficientNet: photographs of other people than the reference read about 6, and a blur of 3 pixels at 512 adds 37. Five is a seventh of
+# that blur, and about one standard deviation at N = 16.
+BUDGETS = {"efficientnet_lite0": 5.0}
+SEEN = {"efficientnet_lite0": ("set_collapsed", "one_gender", "picture_darker")}
+
+for _name in image_features():
+    register_metric(f"kid_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="MMD² x 1000", budget=BUDGETS.get(_name, 5.0),
+                    needs_reference=True, sees=SEEN.get(_name, ("set_collapsed", "one_gender")))(KernelDistance.on(_name))

@@ -8,7 +8,7 @@ import pytest
 from sana_bench.errors import InsufficientSamplesError, MetricError
 from sana_bench.metrics import MetricContext
 from sana_bench.metrics.feature_distance import feature_matrix
-from sana_bench.metrics.frechet import (MIN_IMAGES, FrechetEfficientNet, frechet_distance, frechet_of_subset,
+from sana_bench.metrics.frechet import (MIN_IMAGES, Frechet, frechet_distance, frechet_of_subset,
                                         frechet_statistics)
 from sana_bench.prompts import Target
 
@@ -109,10 +109,10 @@ def context_of(real: np.ndarray) -> MetricContext:
 def test_too_few_images_are_refused() -> None:
     real = spread_features(20, 64, 18)
     with pytest.raises(InsufficientSamplesError, match=f"7 reference.*at least {MIN_IMAGES}.*score.metrics"):
-        FrechetEfficientNet(context_of(real[:7]))
+        Frechet(context_of(real[:7]))
     statistics = frechet_statistics(real, real)
     with pytest.raises(InsufficientSamplesError, match="2 generated"):
-        FrechetEfficientNet.evaluate(statistics, np.array([1, 1, 1, 1, 1, 2, 2, 2, 2]))
+        Frechet.evaluate(statistics, np.array([1, 1, 1, 1, 1, 2, 2, 2, 2]))
 
 
 def test_features_that_are_not_finite_are_refused() -> None:

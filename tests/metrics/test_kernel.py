@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sana_bench.errors import InsufficientSamplesError
-from sana_bench.metrics.kernel import KernelEfficientNet, kernel_distance, kernel_distance_of_subset, kernel_statistics
+from sana_bench.metrics.kernel import KernelDistance, kernel_distance, kernel_distance_of_subset, kernel_statistics
 
 
 def features_of(num_images: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -66,4 +66,4 @@ def test_resampling_the_same_images_is_not_pulled_up_by_repeats() -> None:
 def test_a_single_image_is_refused() -> None:
     statistics = kernel_statistics(features_of(5, 9), features_of(5, 10))
     with pytest.raises(InsufficientSamplesError, match="1 generated image"):
-        KernelEfficientNet.evaluate(statistics, np.array([3, 3, 3]))
+        KernelDistance.evaluate(statistics, np.array([3, 3, 3]))

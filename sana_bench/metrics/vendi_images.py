@@ -1,0 +1,55 @@
+"""How different images are from one another: Vendi score of image features, without labels and without a reference.
+
+Legend: n images, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sana_bench.features import image_features
+from sana_bench.metrics import MetricContext, register_metric
+from sana_bench.metrics.composition import vendi_score
+from sana_bench.metrics.feature_distance import FeatureDistance, check_num_images
+
+MIN_IMAGES = 4
+
+
+def cosine_similarity(features_nD: np.ndarray) -> np.ndarray:
+    """(n, n) float64 cosines, in [-1, 1]; positive semidefinite, 1 on the diagonal."""
+    unit_nD = features_nD / np.linalg.norm(features_nD, axis=1, keepdims=True)
+    similarity_nn = unit_nD @ unit_nD.T
+    np.fill_diagonal(similarity_nn, 1)
+    return similarity_nn
+
+
+class VendiImages(FeatureDistance):
+    """Effective number of different images (Vendi score) by the cosine of {features} features; more is more varied.
+
+    Formula: exp(-sum l log l) over the eigenvalues l of K / n, K the cosines of the features.
+    Source: Friedman and Dieng 2023 (arXiv 2210.02410), with {features} features.
+    Limits: it depends on the number of images, and counts noise and broken pictures as variety.
+    Use: compares two models on the same prompts. Read it beside precision or a plausibility.
+    """
+
+    min_images = MIN_IMAGES
+
+    def __init__(self, context: MetricContext) -> None:
+        """It needs no reference."""
+
+    def statistics(self, samples) -> dict[str, np.ndarray]:
+        features_nD = self._matrix([sample.features[self.extractor] for sample in samples])
+        return {"similarity": cosine_similarity(features_nD) if len(samples) else np.zeros((0, 0))}
+
+    @classmethod
+    def evaluate(cls, statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
+        chosen = np.unique(indices)
+        check_num_images(len(chosen), MIN_IMAGES, "generated")
+        return vendi_score(statistics["similarity"][np.ix_(chosen, chosen)])
+
+
+for _name in image_features():
+    register_metric(f"vendi_{_name}", version=1, kind="set", extractor=_name, higher_is_better=True, unit="different images", budget=0.2,
+                    sees=("set_collapsed",))(VendiImages.on(_name))
