@@ -115,7 +115,7 @@ class ScoreSection(Section):
     suite: str = "humans_tiny"
     """A shipped suite by name, or a path to a suite file."""
     metrics: tuple[str, ...] = ()
-    """Registered metrics; empty means all."""
+    """Registered metrics; empty means the usual ones (`sana-bench metrics list`)."""
 
 
 class BudgetOverride(Section):

@@ -21,7 +21,7 @@ from sana_bench.extract import FeatureStore, Item, in_order
 from sana_bench.features import EXTRACTORS, Features
 from sana_bench.images import pixels_sha256, read_image
 from sana_bench.measure import measure
-from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored
+from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored, usual_metrics
 from sana_bench.models import device_in_identity, resolve_device
 from sana_bench.prompts import PromptSuite
 from sana_bench.provenance import collect_provenance, package_versions
@@ -38,7 +38,7 @@ DRAWN = {"poses": "pose", "hands": "hands", "faces": "faces"}
 
 
 def chosen_metrics(config: RunConfig) -> list[MetricEntry]:
-    return [METRICS.get(name) for name in (config.score.metrics or METRICS.names())]
+    return [METRICS.get(name) for name in (config.score.metrics or usual_metrics())]
 
 
 def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite) -> str:

@@ -113,6 +113,8 @@ class MetricEntry:
     """From how many pairs of images on it may decide; below, its difference is shown and not judged."""
     files: tuple[Path, ...]
     """Files of ours that it computes with."""
+    usual: bool
+    """Whether a run measures it where score.metrics names none."""
     sees: tuple[str, ...]
     """Damage (names in corruptions/ and selftest/scenarios.py) that it claims to see. Its self-test holds it to them."""
     explanation: str
@@ -139,15 +141,21 @@ METRICS: Registry[MetricEntry] = Registry("metric", "sana_bench.metrics")
 
 def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], extractor: str, higher_is_better: bool,
                     unit: str, budget: float, needs_reference: bool = False, fewest_images: int = 0,
-                    also_reads: tuple[str, ...] = (), files: tuple[Path, ...] = (), sees: tuple[str, ...] = ()) -> Callable[[type], type]:
+                    also_reads: tuple[str, ...] = (), files: tuple[Path, ...] = (), usual: bool = True,
+                    sees: tuple[str, ...] = ()) -> Callable[[type], type]:
     """Class decorator; sets `extractor` on the class, whose docstring is the metric's card."""
     def entry(cls: type) -> MetricEntry:
         cls.extractor = extractor
         explanation, card = read_card(cls.__doc__ or "")
         return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, also_reads=also_reads,
                            higher_is_better=higher_is_better, unit=unit, budget=budget, needs_reference=needs_reference,
-                           fewest_images=fewest_images, files=files, sees=sees, explanation=explanation, card=card, make=cls)
+                           fewest_images=fewest_images, files=files, usual=usual, sees=sees, explanation=explanation, card=card, make=cls)
     return METRICS.decorator(name, entry)
+
+
+def usual_metrics() -> list[str]:
+    """What is measured where a run names no metrics: one extractor of each kind."""
+    return [name for name in METRICS.names() if METRICS.get(name).usual]
 
 
 def read_card(docstring: str) -> tuple[str, dict[str, str]]:

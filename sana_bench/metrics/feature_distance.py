@@ -11,6 +11,10 @@ from sana_bench.features import EXTRACTORS, Features
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored
 
 
+USUAL = "efficientnet_lite0"
+"""The extractor whose distances a run measures where it names no metrics: pretrained, and in a package."""
+
+
 def feature_matrix(features: Sequence[Features], array: str = "features") -> np.ndarray:
     """That array of the features of some images, (N, D) float64; (0,) where there is no image.
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from sana_bench.features import image_features
 from sana_bench.metrics import register_metric
-from sana_bench.metrics.feature_distance import FeatureDistance
+from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
 
 # A covariance of N images has rank N - 1 at most. Below eight, which image is left out moves it more than a model does.
 MIN_IMAGES = 8
@@ -105,4 +105,4 @@ BUDGETS = {"efficientnet_lite0": 5.0, "clip_tiny": 0.02}
 
 for _name in image_features():
     register_metric(f"fd_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="squared feature units",
-                    budget=BUDGETS.get(_name, 5.0), needs_reference=True, fewest_images=1000, sees=("set_collapsed", "one_gender"))(Frechet.on(_name))
+                    budget=BUDGETS.get(_name, 5.0), needs_reference=True, fewest_images=1000, usual=_name == USUAL, sees=("set_collapsed", "one_gender"))(Frechet.on(_name))

@@ -17,7 +17,7 @@ import numpy as np
 
 from sana_bench.features import image_features
 from sana_bench.metrics import register_metric
-from sana_bench.metrics.feature_distance import FeatureDistance
+from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
 
 # The estimator is unbiased at any size; one pair is the least for which it is defined. Its interval tells the rest.
 MIN_IMAGES = 2
@@ -102,4 +102,4 @@ SEEN = {"efficientnet_lite0": ("set_collapsed", "one_gender", "picture_darker")}
 
 for _name in image_features():
     register_metric(f"kid_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="MMD² x 1000", budget=BUDGETS.get(_name, 5.0),
-                    needs_reference=True, sees=SEEN.get(_name, ("set_collapsed", "one_gender")))(KernelDistance.on(_name))
+                    needs_reference=True, usual=_name == USUAL, sees=SEEN.get(_name, ("set_collapsed", "one_gender")))(KernelDistance.on(_name))

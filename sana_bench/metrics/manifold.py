@@ -16,7 +16,7 @@ import numpy as np
 
 from sana_bench.features import image_features
 from sana_bench.metrics import register_metric
-from sana_bench.metrics.feature_distance import FeatureDistance
+from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
 
 K = 5
 
@@ -124,4 +124,4 @@ for _name in image_features():
                                    ("recall", Recall, ("set_collapsed",))):
         register_metric(f"{_title}_{_name}", version=1, kind="set", extractor=_name, higher_is_better=True,
                         unit="share" if _title != "density" else "balls a ball of real ones", budget=0.05, needs_reference=True,
-                        fewest_images=100, sees=_sees)(_family.on(_name))
+                        fewest_images=100, usual=(_title, _name) == ("coverage", USUAL), sees=_sees)(_family.on(_name))

@@ -18,7 +18,7 @@ import numpy as np
 
 from sana_bench.features import image_features
 from sana_bench.metrics import register_metric
-from sana_bench.metrics.feature_distance import FeatureDistance
+from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
 
 NUM_DIRECTIONS, SEED = 1000, 2020
 MIN_IMAGES = 8
@@ -89,4 +89,4 @@ class Mind(FeatureDistance):
 
 for _name in image_features():
     register_metric(f"mind_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="squared feature units", budget=5.0,
-                    needs_reference=True, sees=("set_collapsed", "one_gender"))(Mind.on(_name))
+                    needs_reference=True, usual=_name == USUAL, sees=("set_collapsed", "one_gender"))(Mind.on(_name))

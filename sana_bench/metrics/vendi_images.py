@@ -51,5 +51,5 @@ class VendiImages(FeatureDistance):
 
 
 for _name in image_features():
-    register_metric(f"vendi_{_name}", version=1, kind="set", extractor=_name, higher_is_better=True, unit="different images", budget=0.2,
+    register_metric(f"vendi_{_name}", version=1, kind="set", extractor=_name, higher_is_better=True, unit="different images", budget=0.2, usual=False,
                     sees=("set_collapsed",))(VendiImages.on(_name))
