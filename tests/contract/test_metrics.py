@@ -57,7 +57,7 @@ def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
         **evidence,
         "hands": {"keypoints": hands, "score": np.full(num_hands, 0.9), "side": np.arange(num_hands)},
         "faces": {"keypoints": faces[..., :2], "depth": faces[..., 2], "blendshapes": np.zeros((num_faces, 52))},
-        "attributes": {"feminine": np.full(num_faces, float(place >= 0.5)), "age": np.full(num_faces, 20 + 45 * place)},
+        "attributes": {"feminine": np.full(num_faces, float(place >= 0.5)), "age": np.full(num_faces, 22 if place < 0.25 else 40 if place < 0.65 else 60)},
         "skin_tone": {"monk": np.full(num_faces, 1 + round(9 * place)), "lab": np.zeros((num_faces, 3)),
                       "ita": np.zeros(num_faces), "hue": np.zeros(num_faces), "num_pixels": np.full(num_faces, 500)},
         "efficientnet_lite0": {"features": spread + damage},
