@@ -114,6 +114,8 @@ class ScoreSection(Section):
 
     suite: str = "humans_tiny"
     """A shipped suite by name, or a path to a suite file."""
+    prompt_form: Literal["long", "short"] = "long"
+    """Which form of its prompts is drawn and scored."""
     metrics: tuple[str, ...] = ()
     """Registered metrics; empty means the usual ones (`sana-bench metrics list`)."""
 

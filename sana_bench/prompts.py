@@ -45,7 +45,7 @@ class Prompt(_Part):
 
     id: PromptId
     text: Annotated[str, Field(min_length=1)]
-    """The long form, which is drawn unless `generate.prompt_form` says otherwise: Sana was trained on long captions."""
+    """The long form, which is drawn unless `score.prompt_form` says otherwise: Sana was trained on long captions."""
     short: str = ""
     """The same picture in a few words; empty where there is no short form."""
     difficulty: Literal["easy", "medium", "hard"] = "medium"
@@ -98,6 +98,20 @@ class PromptSuite(_Part):
     @property
     def digest(self) -> str:
         return digest_of(self)
+
+    def in_form(self, form: Literal["long", "short"]) -> PromptSuite:
+        """The suite whose texts are the long or the short forms; another digest, so that results of both are not compared.
+
+        Raises:
+            PromptSuiteError: a prompt has no short form.
+        """
+        if form == "long":
+            return self
+        missing = [prompt.id for prompt in self.prompt if not prompt.short]
+        if missing:
+            raise PromptSuiteError(f'suite "{self.name}" has no short form of {len(missing)} prompt(s), such as "{missing[0]}": add `short`, or set '
+                                   f"score.prompt_form to long")
+        return self.model_copy(update={"prompt": tuple(prompt.model_copy(update={"text": prompt.short}) for prompt in self.prompt)})
 
     def by_id(self, prompt_id: str) -> Prompt:
         return next(prompt for prompt in self.prompt if prompt.id == prompt_id)

@@ -128,3 +128,12 @@ def test_by_id_finds_the_prompt() -> None:
     suite = load_suite("humans_tiny")
     raw = tomllib.loads(shipped_suites()["humans_tiny"].read_text())["prompt"]
     assert [suite.by_id(prompt["id"]).text for prompt in raw] == [prompt["text"] for prompt in raw]
+
+
+def test_the_short_form_is_another_suite_with_the_same_prompts(suite_file) -> None:
+    both = load_suite(suite_file(HEADER + ONE + 'short = "waving"\n'))
+    short = both.in_form("short")
+    assert both.in_form("long") is both and [prompt.text for prompt in short.prompt] == ["waving"]
+    assert short.digest != both.digest and short.prompt[0].expects == both.prompt[0].expects
+    with pytest.raises(PromptSuiteError, match='no short form of 1 prompt.*"one"'):
+        load_suite(suite_file(HEADER + ONE)).in_form("short")
