@@ -31,6 +31,8 @@ class MetricCard(Record):
     """Whose features it is made of."""
     extractors: tuple[str, ...]
     """All that run for it, in order."""
+    usual: bool = True
+    """Whether a run measures it where it names no metrics."""
     needs_reference: bool
     fewest_images: int
     trained_on: tuple[str, ...]
@@ -54,7 +56,7 @@ def card_of(entry: MetricEntry) -> MetricCard:
         name=entry.name, version=entry.version, explanation=entry.explanation, about=entry.card.get("about", ""),
         formula=entry.card.get("formula", ""), source=entry.card.get("source", ""), limits=entry.card.get("limits", ""),
         responsible_use=entry.card.get("use", ""), kind=entry.kind, unit=entry.unit, higher_is_better=entry.higher_is_better,
-        budget=entry.budget, extractor=entry.extractor, extractors=tuple(in_order(entry.extractors)), needs_reference=entry.needs_reference,
+        budget=entry.budget, extractor=entry.extractor, extractors=tuple(in_order(entry.extractors)), usual=entry.usual, needs_reference=entry.needs_reference,
         fewest_images=entry.fewest_images, trained_on=tuple(sorted(name for name in LEARNED_KINDS if part and name.startswith(f"{part}_"))),
         seconds_per_image=test.seconds_per_image if test else None, judges=not why, why_not=why, self_test=test,
         facts=facts, tables=tables_of(facts))

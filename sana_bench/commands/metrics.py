@@ -33,7 +33,8 @@ def run_metrics(arguments: Arguments) -> Reply:
     """list the metrics, or show their cards
 
     A card says what a metric measures and how, with its formula and source, what it did in its self-test, what it is blind to, what it
-    costs, and what it must not be used for. A metric that has no passed self-test decides nothing.
+    costs, and what it must not be used for. A metric that has no passed self-test decides nothing. The usual ones are measured where
+    a run names none.
     """
     from sana_bench.cards import cards
 
@@ -41,8 +42,8 @@ def run_metrics(arguments: Arguments) -> Reply:
     document = [card.model_dump(mode="json") for card in found]
     if arguments.action == "list":
         rows = [(card.name, str(card.version), "higher" if card.higher_is_better else "lower", card.unit, card.extractor,
-                 "yes" if card.judges else "no", card.explanation) for card in found]
-        return Reply(document, [Table(("metric", "version", "better", "unit", "extractor", "judges", "what it measures"), rows)])
+                 "yes" if card.judges else "no", "yes" if card.usual else "", card.explanation) for card in found]
+        return Reply(document, [Table(("metric", "version", "better", "unit", "extractor", "judges", "usual", "what it measures"), rows)])
     return Reply(document, [part for card in found for part in _card_text(card)])
 
 

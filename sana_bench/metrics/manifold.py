@@ -120,7 +120,7 @@ class Recall(_Manifold):
 
 
 for _name in image_features():
-    for _title, _family, _sees in (("precision", Precision, ()), ("density", Density, ()), ("coverage", Coverage, ("set_collapsed",)),
+    for _title, _family, _sees in (("precision", Precision, ("picture_noisy",)), ("density", Density, ("picture_noisy",)), ("coverage", Coverage, ("set_collapsed",)),
                                    ("recall", Recall, ("set_collapsed",))):
         register_metric(f"{_title}_{_name}", version=1, kind="set", extractor=_name, higher_is_better=True,
                         unit="share" if _title != "density" else "balls a ball of real ones", budget=0.05, needs_reference=True,
