@@ -143,7 +143,7 @@ def test_a_metric_that_says_it_needs_no_reference_needs_none(known: str) -> None
         entry.make(context)
 
 
-NEIGHBOURS = ("precision_", "density_", "recall_")
+NEIGHBOURS = ("precision_", "density_", "coverage_", "recall_")
 """Shares that are at their end before the last step, or rise on the way as outliers get larger balls."""
 
 
