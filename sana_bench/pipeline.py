@@ -12,7 +12,8 @@ from sana_bench.comparability import check_suite
 from sana_bench.compare import JUDGEMENT_VERSION, check_budgets, compare
 from sana_bench.config import RunConfig
 from sana_bench.data.manifest import check_apart
-from sana_bench.errors import SanaBenchError
+from sana_bench.errors import DataError, SanaBenchError
+from sana_bench.external_images import MAKER, config_for, suite_of, take_in
 from sana_bench.generate import find_sample_set, generate
 from sana_bench.measure import measure
 from sana_bench.prompts import PromptSuite, load_suite
@@ -86,6 +87,30 @@ def score_stage(config: RunConfig) -> Path:
     store, suite = Store(config.run.store), load_suite(config.score.suite).in_form(config.score.prompt_form)
     checkpoint = _checkpoint(config, store)
     return score(config, checkpoint, _sample_set(config, checkpoint, suite, store), suite, store)
+
+
+def score_images(config: RunConfig, images: Path, suite_name: str) -> Path:
+    """Score a folder of images that were made elsewhere; the result folder."""
+    suite, store = suite_of(images, suite_name), Store(config.run.store)
+    checkpoint, sample_set = take_in(images, suite, store)
+    return score(config_for(config, sample_set), checkpoint, sample_set, suite, store)
+
+
+def compare_images(config: RunConfig, images: Path, against: Path, suite_name: str) -> RunOutcome:
+    """Score two folders of images and hold the first against the second, pair by pair.
+
+    Raises:
+        SanaBenchError: a folder or an image cannot be used, or the folders are of different suites.
+    """
+    if not suite_name and suite_of(images, "").digest != suite_of(against, "").digest:
+        raise DataError(f"{images} and {against} have different captions: only images of the same prompts are pairs")
+    candidate, baseline = score_images(config, images, suite_name), score_images(config, against, suite_name)
+    named = config.model_copy(update={"name": MAKER})
+    result, before = (read_record(folder / RESULT_FILE, BenchmarkResult) for folder in (candidate, baseline))
+    run_id = digest_of([result.digest, before.digest, config.compare.model_dump(mode="json"), str(against), JUDGEMENT_VERSION, version("sana-bench")])
+    run_dir = Path(config.run.reports).expanduser() / f"{MAKER}-{run_id}"
+    report, stages = _make_run_folder(named, run_dir, result, candidate, baseline, against.name or str(against), {"score": False})
+    return RunOutcome(report.outcome, run_dir, report, {stage: StageReport(cost.seconds, cost.peak_memory_bytes, False) for stage, cost in stages.items()})
 
 
 def compare_stage(config: RunConfig) -> RunOutcome:

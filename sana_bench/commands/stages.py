@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sana_bench.commands import PASSED, REGRESSED, STAGE, WHOLE, command
 from sana_bench.commands.settings import config_arguments, config_of, refuse_settings, run_or_config_arguments
 from sana_bench.console import Reply, outcome_reply, result_table
-from sana_bench.usage import Arguments
+from sana_bench.usage import Arguments, Parser, UsageError
 
 VERDICT_CODES = {"passed": PASSED, "regressed": REGRESSED}
 
@@ -60,21 +62,40 @@ def run_generate(arguments: Arguments) -> Reply:
         "next: sana-bench score, with the same options"])
 
 
-@command("score", STAGE, run_or_config_arguments, "sana-bench score",
-         "sana-bench score --set 'score.metrics=[\"hand_rate\", \"face_rate\"]'")
+def _score_arguments(parser: Parser) -> None:
+    run_or_config_arguments(parser)
+    parser.add_argument("--images", metavar="FOLDER", type=Path, help="score the images of this folder instead, made by whatever model")
+    parser.add_argument("--suite", metavar="SUITE", default="", help="the suite that they were drawn from (default: their own captions in metadata.jsonl)")
+    parser.add_argument("--against", metavar="FOLDER", type=Path, help="and compare them with those of this folder, pair by pair")
+
+
+@command("score", STAGE, _score_arguments, "sana-bench score",
+         "sana-bench score --set 'score.metrics=[\"hand_rate\", \"face_rate\"]'",
+         "sana-bench score --images mine --against theirs --suite human_core")
 def run_score(arguments: Arguments) -> Reply:
     """measure the images
 
-    Every metric, or those in score.metrics. An image that a metric cannot score is counted with its reason, never as zero.
+    The usual metrics, or those in score.metrics. An image that a metric cannot score is counted with its reason, never as zero.
+
+    --images takes a folder of PNG, JPEG or WebP files named after their prompts (<prompt id>_<index>.png), or with a metadata.jsonl that
+    says file_name and prompt_id, or file_name and text. With --against a second folder is the baseline: a report is written, and the
+    exit code is 0 passed, 1 regressed, 2 error.
     """
-    from sana_bench.pipeline import score_stage
+    from sana_bench.pipeline import compare_images, score_images, score_stage
     from sana_bench.records import BenchmarkResult
     from sana_bench.store import read_record
 
-    folder = score_stage(config_of(arguments))
+    config = config_of(arguments)
+    if (arguments.suite or arguments.against) and not arguments.images:
+        raise UsageError("--suite and --against belong to --images")
+    if arguments.images and arguments.against:
+        outcome = compare_images(config, arguments.images, arguments.against, arguments.suite)
+        return outcome_reply(outcome, VERDICT_CODES[outcome.outcome])
+    folder = score_images(config, arguments.images, arguments.suite) if arguments.images else score_stage(config)
     result = read_record(folder / "result.json", BenchmarkResult)
     return Reply(result.model_dump(mode="json"), [
-        result_table(result.results), f"result: {folder}", "next: sana-bench compare, with the same options"])
+        result_table(result.results), f"result: {folder}", "next: sana-bench compare, with the same options" if not arguments.images else
+        "next: --against FOLDER, to compare them with other images of the same prompts"])
 
 
 @command("compare", STAGE, run_or_config_arguments, "sana-bench compare",
