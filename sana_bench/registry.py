@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from sana_bench.errors import ConfigError
@@ -25,7 +26,9 @@ class Registry(Generic[T]):
 
     Args:
         kind: what an entry is called in messages ("metric").
-        package: the package whose modules are all imported before the first look-up, so that no list names them.
+        package: the package whose modules are all imported before the first look-up, so that no list names them. Another installed
+            package adds entries with an entry point in the group of that name (`sana_bench.metrics`, `sana_bench.features`),
+            whose value is a module that registers them.
     """
 
     def __init__(self, kind: str, package: str):
@@ -74,3 +77,9 @@ class Registry(Generic[T]):
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
+        for plugin in entry_points(group=self.package):
+            try:
+                plugin.load()
+            except Exception as error:  # whatever a plug-in raises is its own; ours is to say which one
+                raise ConfigError(f'the plug-in "{plugin.name}" of {plugin.dist.name if plugin.dist else "an unknown package"} ({plugin.value}) cannot be loaded: '
+                                  f"{error!r}. Mend or uninstall it") from error

@@ -11,7 +11,7 @@ from sana_bench.commands import KEEP, command
 from sana_bench.commands.settings import recorded_config
 from sana_bench.console import Reply, Table, megabytes
 from sana_bench.shipped import cache_folder
-from sana_bench.usage import Arguments, Parser, one_of
+from sana_bench.usage import Arguments, Parser, UsageError, one_of
 
 if TYPE_CHECKING:
     from sana_bench.prompt_check import Finding
@@ -31,8 +31,15 @@ def _assets_arguments(parser: Parser) -> None:
 
 
 def _prompts_arguments(parser: Parser) -> None:
-    parser.add_argument("action", metavar="list|check", type=one_of("list", "check"))
-    parser.add_argument("suites", metavar="SUITE", nargs="*", help="shipped names or TOML files (default: all shipped)")
+    parser.add_argument("action", metavar="list|check|convert", type=one_of("list", "check", "convert"))
+    parser.add_argument("suites", metavar="SUITE", nargs="*", help="shipped names or TOML files (default: all shipped); for convert one table of "
+                        "prompts: .parquet, .csv, .jsonl, .txt, on disk or hf://datasets/OWNER/NAME@COMMIT/FILE")
+    convert = parser.add_argument_group("convert")
+    convert.add_argument("--name", metavar="NAME", default="", help="of the new suite")
+    convert.add_argument("--column", metavar="COLUMN", default="", help="with the prompts (default: text, prompt or caption)")
+    convert.add_argument("--tag-column", metavar="COLUMN", default="", help="with a tag each, such as a category")
+    convert.add_argument("--limit", metavar="N", type=int, default=0, help="first so many prompts only")
+    convert.add_argument("--out", metavar="FILE", type=Path, help="where the suite goes (default: shown)")
 
 
 def _build_tiny_arguments(parser: Parser) -> None:
@@ -87,9 +94,10 @@ def run_assets(arguments: Arguments) -> Reply:
     return Reply([{**asdict(each), "path": str(each.path)} for each in rows], [table])
 
 
-@command("prompts", KEEP, _prompts_arguments, "sana-bench prompts list", "sana-bench prompts check my_suite.toml")
+@command("prompts", KEEP, _prompts_arguments, "sana-bench prompts list", "sana-bench prompts check my_suite.toml",
+         "sana-bench prompts convert prompts.csv --name mine --out mine.toml")
 def run_prompts(arguments: Arguments) -> Reply:
-    """list or check prompt suites
+    """list, check or convert prompt suites
 
     A suite is one TOML file: a header and [[prompt]] tables. All problems of a file are reported at once. `check` also looks at what
     the texts say: near-duplicates, words that state an attribute which `states` lacks, more faces or hands than persons, texts
@@ -98,6 +106,8 @@ def run_prompts(arguments: Arguments) -> Reply:
     from sana_bench.prompt_check import check_suite
     from sana_bench.prompts import load_suite, shipped_suites
 
+    if arguments.action == "convert":
+        return _convert(arguments)
     suites = [load_suite(name) for name in arguments.suites or shipped_suites()]
     if arguments.action == "check":
         found = {suite.name: check_suite(suite) for suite in suites}
@@ -107,6 +117,19 @@ def run_prompts(arguments: Arguments) -> Reply:
             for suite in suites]
     return Reply([{**suite.model_dump(mode="json"), "digest": suite.digest} for suite in suites],
                  [Table(("suite", "version", "prompts", "licence", "digest", "description"), rows)])
+
+
+def _convert(arguments: Arguments) -> Reply:
+    from sana_bench.prompt_convert import convert
+    from sana_bench.store import write_bytes
+
+    if len(arguments.suites) != 1 or not arguments.name:
+        raise UsageError("convert takes one table of prompts, and --name for the suite that it becomes")
+    toml = convert(arguments.suites[0], arguments.name, column=arguments.column, tag_column=arguments.tag_column, limit=arguments.limit)
+    if not arguments.out:
+        return Reply({"suite": toml}, [toml])
+    write_bytes(arguments.out, toml.encode())
+    return Reply({"suite": toml, "path": str(arguments.out.resolve())}, [f"suite: {arguments.out}", f"next: sana-bench prompts check {arguments.out}"])
 
 
 def _checked(suite: PromptSuite, findings: list[Finding]) -> list[str | Table]:
