@@ -97,7 +97,8 @@ class PromptSuite(_Part):
 
     @property
     def digest(self) -> str:
-        return digest_of(self)
+        """Of what the suite says: a field that a later version adds changes no suite that leaves it at its default."""
+        return digest_of(self.model_dump(mode="json", exclude_defaults=True))
 
     def in_form(self, form: Literal["long", "short"]) -> PromptSuite:
         """The suite whose texts are the long or the short forms; another digest, so that results of both are not compared.
