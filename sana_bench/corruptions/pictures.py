@@ -26,6 +26,28 @@ def compress(pixels_HW3, points_N2, dose, draw):
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
+@register_corruption("picture_upscaled", part="picture", doses=(1.25, 1.5, 2, 3), unit="factor by which a smaller picture was enlarged")
+def upscale(pixels_HW3, points_N2, dose, draw):
+    """A smaller picture, enlarged."""
+    import cv2
+
+    height, width = pixels_HW3.shape[:2]
+    small = cv2.resize(pixels_HW3, (max(1, round(width / dose)), max(1, round(height / dose))), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+TILE = 512
+
+
+@register_corruption("picture_tiled", part="picture", doses=(1, 2, 4, 8), unit="deviation between tiles in 8-bit values")
+def tile(pixels_HW3, points_N2, dose, draw):
+    """Seams: every tile of 512 pixels is a little brighter or darker than its neighbours, as a VAE that decodes in tiles leaves them."""
+    height, width = pixels_HW3.shape[:2]
+    side = min(TILE, max(height // 2, 1), max(width // 2, 1))
+    shifts = draw.standard_normal((-(-height // side), -(-width // side))).repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
+    return np.clip(np.round(pixels_HW3 + dose * shifts[..., None]), 0, 255).astype(np.uint8)
+
+
 @register_corruption("picture_noisy", part="picture", doses=(5, 10, 20, 40), unit="deviation in 8-bit values")
 def add_noise(pixels_HW3, points_N2, dose, draw):
     """Grain."""
