@@ -13,8 +13,8 @@ from sana_bench.features import Features, View, register_extractor
 
 SIDE, GRID = 256, 4
 """Pixels of a tile's side, and tiles a row: of a 2048 px image a quarter is looked at."""
-HIGH, MIDDLE = (0.25, 0.5), (0.06, 0.12)
-"""Bands in cycles a pixel: what a blur of two pixels or a doubling of the size takes away, and what they leave."""
+HIGH, LOW = (0.25, 0.5), (0.006, 0.02)
+"""Bands in cycles a pixel: what a blur of one pixel or a doubling of the size takes away, and what even a blur of eight leaves."""
 LEVELS = 64
 """Grey levels of the co-occurrence matrix."""
 JPEG_QUALITY = 95
@@ -22,12 +22,12 @@ BLOCK, BAND, NEAR = 8, 256, 16
 """JPEG's block; rows of a band; columns on either side that a line is compared with."""
 
 
-@register_extractor("texture", version=1)
+@register_extractor("texture", version=2)
 class Texture:
     """Native tiles on one plan for every image, and lines of the whole image.
 
     Features:
-        sharpness: (1,) float32, log10 of the power in HIGH over that in MIDDLE, tiles weighed by the latter; less is softer.
+        sharpness: (1,) float32, log10 of the power in HIGH over that in LOW, tiles weighed by the latter; less is softer.
         glcm_entropy: (1,) float32, bits, mean over tiles of the entropy of co-occurring grey levels of neighbouring pixels.
         compression_ratio: (1,) float32, raw bytes over those of a JPEG of quality 95, over all tiles.
         blockiness: (1,) float32, mean step across the borders of 8 x 8 blocks over that within them; 1 where there are no blocks.
@@ -62,18 +62,18 @@ def native_tiles(pixels_HW3: np.ndarray) -> list[np.ndarray]:
 
 def sharpness(tiles: list[np.ndarray]) -> float:
     """See Texture.sharpness; of grey tiles (h, w) float32."""
-    high, middle = zip(*(_band_powers(tile) for tile in tiles), strict=True)
-    weights_T = np.array(middle) + 1e-6
+    high, low = zip(*(_band_powers(tile) for tile in tiles), strict=True)
+    weights_T = np.array(low) + 1e-6
     return float((weights_T * np.log10((np.array(high) + 1e-6) / weights_T)).sum() / weights_T.sum())
 
 
 def _band_powers(tile_hw: np.ndarray) -> tuple[float, float]:
-    """Mean power in HIGH and in MIDDLE, of a tile under a Hann window."""
+    """Mean power in HIGH and in LOW, of a tile under a Hann window."""
     height, width = tile_hw.shape
     window_hw = np.outer(np.hanning(height), np.hanning(width))
     power = np.abs(np.fft.rfft2((tile_hw - tile_hw.mean()) * window_hw)) ** 2 / window_hw.size
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
-    return tuple(float(power[(radius >= low) & (radius < end)].mean()) if ((radius >= low) & (radius < end)).any() else 0.0 for low, end in (HIGH, MIDDLE))
+    return tuple(float(power[(radius >= low) & (radius < end)].mean()) if ((radius >= low) & (radius < end)).any() else 0.0 for low, end in (HIGH, LOW))
 
 
 def glcm_entropy(tile_hw: np.ndarray) -> float:

@@ -17,13 +17,13 @@ class _OfTexture:
         return float(sample.features["texture"][self.feature][0])
 
 
-# A blur of one pixel takes two decades; a tenth of one is what an eye finds in a flicker test.
+# A blur of one pixel takes more than a decade; a tenth of one is a fifth of what enlarging by a quarter does.
 @register_metric("sharpness_spectrum", version=1, kind="sample", extractor="texture", higher_is_better=True, unit="log10 of a power ratio", budget=0.1,
                  sees=("picture_blurred", "picture_upscaled"))
 class SharpnessSpectrum(_OfTexture):
     """How much of a picture's detail reaches to the finest scale, at native resolution; an upscaled or blurred picture has less.
 
-    Formula: log10 of the mean power at 0.25 to 0.5 cycles a pixel over that at 0.06 to 0.12, over sixteen native tiles of 256 px, weighed by
+    Formula: log10 of the mean power at 0.25 to 0.5 cycles a pixel over that at 0.006 to 0.02, over sixteen native tiles of 256 px, weighed by
         the latter.
     Source: power spectra of natural images fall evenly (Field 1987); that generators' do not is known since Durall et al. 2020 (arXiv 2003.01826).
     Limits: noise raises it as detail does, and a shallow depth of field lowers it rightly. It says nothing of what is sharp.
