@@ -54,7 +54,7 @@ class TilingSeam(_OfTexture):
 
     Formula: largest excess of the step across a row or column over those within 16 pixels; a step is the median over bands of 256 pixels of
         the size of the median difference.
-    Source: ours.
+    Source: ours; a step that runs through all rows is what tiles share and objects do not.
     Limits: straight edges along rows or columns over half of the picture, such as frames and walls, raise it too; coarse texture hides
         faint seams.
     Use: compares two ways of decoding, or two models on the same prompts.
