@@ -9,14 +9,14 @@ import numpy as np
 from sana_bench.evidence import calibration_file
 from sana_bench.evidence.plausibility import PARTS, load_calibration
 from sana_bench.metrics import MetricEntry
+from sana_bench.metrics.parity import GROUPED
+from sana_bench.metrics.perceived import ATTRIBUTES
 from sana_bench.prompts import Attribute
 from sana_bench.records import Record
 from sana_bench.selftest.agreement import AGREEMENT
 from sana_bench.selftest.facts import SHIFT
 
 WEIGHTS = "weights"
-GROUPS: tuple[Attribute, ...] = ("gender", "skin_tone")
-"""Attributes whose classes metrics of parity compare."""
 
 
 class FactTable(Record):
@@ -44,8 +44,8 @@ def facts_of(entry: MetricEntry, known: Mapping[str, object]) -> dict[str, objec
 
 def attributes_of(entry: MetricEntry) -> tuple[Attribute, ...]:
     """Perceived attributes that a metric rests on."""
-    own = tuple(name for name in ("gender", "age", "skin_tone") if entry.name.startswith(f"{name}_"))
-    return own or (GROUPS if "skin_tone" in entry.extractors else ("gender",) if "attributes" in entry.extractors else ())
+    own = tuple(name for name in ATTRIBUTES if entry.name.startswith(f"{name}_"))
+    return own or (GROUPED if "skin_tone" in entry.extractors else ("gender",) if "attributes" in entry.extractors else ())
 
 
 def tables_of(facts: Mapping[str, object]) -> tuple[FactTable, ...]:

@@ -184,7 +184,7 @@ def check_data(config: RunConfig) -> Finding:
 def check_suite(config: RunConfig) -> Finding:
     from sana_bench.prompts import load_suite
 
-    suite = load_suite(config.score.suite).in_form(config.score.prompt_form)
+    suite = load_suite(config.score.suite, config.score.prompt_form)
     return Finding("ok", f"{suite.name} version {suite.version}, {len(suite.prompt)} prompts")
 
 

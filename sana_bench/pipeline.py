@@ -47,7 +47,7 @@ class RunOutcome:
 
 def train_and_eval(config: RunConfig) -> RunOutcome:
     """Train, generate, score, compare with the accepted baseline, and report. Ends in seconds where nothing changed."""
-    store, suite = Store(config.run.store), load_suite(config.score.suite).in_form(config.score.prompt_form)
+    store, suite = Store(config.run.store), load_suite(config.score.suite, config.score.prompt_form)
     check_inputs(config, suite)
     reused = {}
     reused["train"] = find_checkpoint(config, store) is not None
@@ -79,19 +79,19 @@ def train_stage(config: RunConfig) -> Checkpoint:
 
 
 def generate_stage(config: RunConfig) -> SampleSet:
-    store, suite = Store(config.run.store), load_suite(config.score.suite).in_form(config.score.prompt_form)
+    store, suite = Store(config.run.store), load_suite(config.score.suite, config.score.prompt_form)
     return generate(config, _checkpoint(config, store), suite, store)
 
 
 def score_stage(config: RunConfig) -> Path:
-    store, suite = Store(config.run.store), load_suite(config.score.suite).in_form(config.score.prompt_form)
+    store, suite = Store(config.run.store), load_suite(config.score.suite, config.score.prompt_form)
     checkpoint = _checkpoint(config, store)
     return score(config, checkpoint, _sample_set(config, checkpoint, suite, store), suite, store)
 
 
 def score_images(config: RunConfig, images: Path, suite_name: str) -> Path:
     """Score a folder of images that were made elsewhere; the result folder."""
-    suite, store = suite_of(images, suite_name), Store(config.run.store)
+    suite, store = suite_of(images, suite_name).in_form(config.score.prompt_form), Store(config.run.store)
     checkpoint, sample_set = take_in(images, suite, store)
     return score(config_for(config, sample_set), checkpoint, sample_set, suite, store)
 
@@ -115,7 +115,7 @@ def compare_images(config: RunConfig, images: Path, against: Path, suite_name: s
 
 def compare_stage(config: RunConfig) -> RunOutcome:
     """Compare and report what is scored already."""
-    store, suite = Store(config.run.store), load_suite(config.score.suite).in_form(config.score.prompt_form)
+    store, suite = Store(config.run.store), load_suite(config.score.suite, config.score.prompt_form)
     sample_set = _sample_set(config, _checkpoint(config, store), suite, store)
     folder = find_result(config, sample_set.digest, suite, store)
     if folder is None:

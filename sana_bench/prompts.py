@@ -129,15 +129,15 @@ def shipped_suites() -> dict[str, Path]:
     return {path.stem: path for path in sorted(shipped_folder("prompts").glob("*.toml"))}
 
 
-def load_suite(name_or_path: str) -> PromptSuite:
-    """Read and check a suite.
+def load_suite(name_or_path: str, form: Literal["long", "short"] = "long") -> PromptSuite:
+    """Read and check a suite, and give it in that form.
 
     Raises:
         PromptSuiteError: no such suite, not TOML, or problems in it: all of them in one message.
     """
     path = shipped_suites().get(name_or_path, Path(name_or_path))
     try:
-        return PromptSuite.model_validate(tomllib.loads(path.read_text()))
+        return PromptSuite.model_validate(tomllib.loads(path.read_text())).in_form(form)
     except OSError as error:
         known = list(shipped_suites())
         raise PromptSuiteError(f'no prompt suite "{name_or_path}" ({error.strerror}).{near_names(name_or_path, known)} '

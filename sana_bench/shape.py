@@ -64,8 +64,13 @@ def image_deviation(relative_distances_F: np.ndarray, expected: int) -> float:
 
     A part that is too broken to be found therefore never lowers it.
     """
-    least = np.sort(np.minimum(np.asarray(relative_distances_F, dtype=np.float64), FARTHEST))[:expected]
-    return float((least.sum() + FARTHEST * (expected - len(least))) / expected)
+    return mean_of_expected(np.sort(np.minimum(np.asarray(relative_distances_F, dtype=np.float64), FARTHEST)), expected, missing=FARTHEST)
+
+
+def mean_of_expected(best_first_F: np.ndarray, expected: int, *, missing: float) -> float:
+    """Mean of the best `expected` values, at least one, where those that are missing count as `missing`."""
+    best = best_first_F[:expected]
+    return float((best.sum() + missing * (expected - len(best))) / expected)
 
 
 def reference_to_json(reference: ShapeReference) -> dict[str, list]:

@@ -22,7 +22,7 @@ from sana_bench.evidence import calibration_file
 from sana_bench.features import Features
 from sana_bench.features.proportions import (
     bone_ratios, face_asymmetry, face_points, face_ratios, gaze_mismatch, is_facing, mouth_offset)
-from sana_bench.shape import ShapeReference, reference_from_json, reference_to_json
+from sana_bench.shape import ShapeReference, mean_of_expected, reference_from_json, reference_to_json
 
 PARTS = {"hand": ("damage", "shape", "instability"), "face": ("damage", "shape", "asymmetry", "gaze", "mouth", "instability")}
 """What each plausibility is made of, in this order; in all of them more is worse.
@@ -60,6 +60,9 @@ def parts_of(part: str, shape: ShapeReference, keypoints: Features, evidence: Fe
         shape: real shapes of the same detector.
         keypoints: features of the extractor `hands` or `faces`.
         evidence: features of `hand_evidence` or `face_evidence` of the same parts.
+
+    Raises:
+        MetricError: the evidence is not finite.
     """
     seen = [evidence["damage_logit"].astype(np.float64), np.log(evidence["instability"].astype(np.float64) + LEAST)]
     if not np.isfinite(seen).all():
@@ -135,5 +138,4 @@ def image_plausibility(plausibility_F: Sequence[float] | np.ndarray, expected: i
 
     A part that is too broken to be found therefore never raises it.
     """
-    best = np.sort(np.asarray(plausibility_F, dtype=np.float64))[::-1][:expected]
-    return float(best.sum() / expected)
+    return mean_of_expected(np.sort(np.asarray(plausibility_F, dtype=np.float64))[::-1], expected, missing=0.0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sana_bench.records import BenchmarkResult, Composition, GroupScore, Measure
+from sana_bench.records import BenchmarkResult, Composition, GroupScore, Measure, PromptComposition
 
 MEASURES = {
     "entropy": "entropy in nats",
@@ -42,16 +42,6 @@ class MeasureRow:
 
 
 @dataclass(frozen=True)
-class PromptCounts:
-    """Images of one prompt by class."""
-
-    prompt_id: str
-    counts: tuple[int, ...]
-    num_undetermined: int
-    entropy: float | None
-
-
-@dataclass(frozen=True)
 class CompositionTable:
     """One attribute over the candidate's images whose prompt leaves it open."""
 
@@ -62,7 +52,7 @@ class CompositionTable:
     """Share of the images that were looked at."""
     reasons: str
     measures: tuple[MeasureRow, ...]
-    prompts: tuple[PromptCounts, ...]
+    prompts: tuple[PromptComposition, ...]
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,7 @@ def _composition_table(composition: Composition, before: dict[str, Measure]) -> 
         ", ".join(f"{count} × {reason}" for reason, count in sorted(composition.undetermined_reasons.items())),
         tuple(MeasureRow(words, before[name].value if name in before else None, composition.measures[name],
                          composition.corrected_measures.get(name)) for name, words in MEASURES.items() if name in composition.measures),
-        tuple(PromptCounts(each.prompt_id, tuple(each.counts), each.num_undetermined, each.entropy) for each in composition.prompts))
+        composition.prompts)
 
 
 def group_tables(result: BenchmarkResult) -> tuple[GroupTable, ...]:
