@@ -149,6 +149,8 @@ class RunSection(Section):
     """Folder of accepted baselines; the shipped ones are looked up after it."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    """Threads that decode and look at images; 0 is as many as there are processors."""
 
 
 class RunConfig(Section):

@@ -1,24 +1,41 @@
-"""Features of images, made once an image and extractor, kept in the store, with one decode for all extractors.
+"""Features of images in one pass: one decode an image for all extractors, worker threads, batches where an accelerator runs the networks.
 
-Those of an extractor that is registered with `kept=False` are never on disk: they are made again whenever they are asked for.
+What was made is kept in the store and never made again. Features of an extractor that is registered with `kept=False` are never on
+disk: they are made again whenever they are asked for.
+
+The workers are threads, since decoding, resizing and every model let go of the interpreter while they compute: extractors that other
+packages registered are there, and weights are in memory once. Memory does not grow with the number of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sana_bench.features import EXTRACTORS, Extractor, Features, View
+from sana_bench.features.network import Network
 from sana_bench.errors import StoreError
-from sana_bench.progress import progress
+from sana_bench.progress import Progress, progress
 from sana_bench.provenance import package_versions
 from sana_bench.store import Store, digest_of, write_bytes
 
 KIND = "features"
+IMAGES_ON_ACCELERATOR = 32
+"""Images whose inputs are gathered before the networks run; on a processor each worker runs them at once."""
+FILES_IN_MEMORY = 4096
+"""Files of features that are remembered after they were read. They have a few kilobytes each."""
+
+T, R = TypeVar("T"), TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -29,7 +46,34 @@ class Item:
     """Digest of its pixels; features are kept under it."""
     prompt: str
     load: Callable[[], np.ndarray]
-    """Decodes it to (H, W, 3) uint8; called only if some feature is missing."""
+    """Decodes it to (H, W, 3) uint8; called only if some feature is missing, on a worker thread."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One image on its way: what is known of it, and what the networks that run later take of it."""
+
+    item: Item
+    known: dict[str, Features] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+
+class FoundFeatures(Mapping[str, Features]):
+    """Features of one image by extractor. Those that are kept are read when they are asked for."""
+
+    def __init__(self, names: Sequence[str], path_of: Callable[[str], Path], unkept: Mapping[str, Features]):
+        self._names, self._path_of, self._unkept = names, path_of, unkept
+
+    def __getitem__(self, name: str) -> Features:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._unkept[name] if name in self._unkept else _load(self._path_of(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -48,69 +92,144 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 class FeatureStore:
-    """Features by item and extractor. Extractors are loaded when the first image needs them; close it after use."""
+    """Features by item and extractor. Extractors are loaded when the first image needs them; close it after use.
 
-    def __init__(self, store: Store, extractors: Iterable[str], device: str):
+    Args:
+        num_workers: threads; 0 is as many as there are processors.
+        batch_size: images whose networks run together; 1 runs each on its worker, 0 decides by the device.
+    """
+
+    def __init__(self, store: Store, extractors: Iterable[str], device: str, num_workers: int = 0, batch_size: int = 0):
         self.names = in_order(extractors)
         self._store, self._device, self._stack = store, device, ExitStack()
         made_with = [device.partition(":")[0], package_versions()]  # kernels and resizing filters differ
         self._digests = {name: digest_of([EXTRACTORS.get(name).digest(), made_with]) for name in self.names}
-        self._loaded: dict[str, Extractor] = {}
+        self._num_workers = num_workers or num_processors()
+        self._batch_size = batch_size or (1 if device == "cpu" else IMAGES_ON_ACCELERATOR)
+        self._loading, self._of_all, self._of_thread = threading.Lock(), dict[str, Extractor](), threading.local()
+        # Threads are started as work comes, and stay for the next call: each has extractors of its own.
+        self._pool = ThreadPoolExecutor(self._num_workers, "look")
 
     def __enter__(self) -> FeatureStore:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._pool.shutdown(cancel_futures=True)  # extractors that are at work are closed only when they are done
         self._stack.close()
 
-    def features_of(self, items: list[Item], description: str) -> list[Mapping[str, Features]]:
+    def features_of(self, items: Sequence[Item], description: str) -> list[Mapping[str, Features]]:
         """Features of every item by every extractor; what the store has is read, the rest is made, and kept where it may be."""
-        missing = sum(1 for item in items if self._missing(item))
-        if not missing:
-            return [self._read(item) for item in items]
-        results = []
-        with progress(description, len(items), len(items) - missing) as tracker:
-            for item in items:
-                fresh = bool(self._missing(item))
-                results.append(self._read(item) if not fresh else self._extract(item))
-                if fresh:
-                    tracker.advance()
-        return results
+        fresh = [index for index, item in enumerate(items) if self._missing(item)]
+        unkept: dict[int, Mapping[str, Features]] = {}
+        if fresh:
+            with progress(description, len(items), len(items) - len(fresh)) as tracker:
+                looks = self._looks([items[index] for index in fresh], tracker)
+                unkept = {index: _only_unkept(look) for index, look in zip(fresh, looks, strict=True)}
+        return [FoundFeatures(self.names, partial(self._path, item), unkept.get(index, {})) for index, item in enumerate(items)]
+
+    def _looks(self, items: Sequence[Item], tracker: Progress) -> Iterator[Look]:
+        """Finished looks, in the order of the items."""
+        later = self._run_later()
+        begun = ahead(self._pool, lambda item: self._begin(item, later), items, 2 * self._num_workers + self._batch_size)
+        for looks in in_groups(begun, self._batch_size):
+            for name in later:
+                asked = [look for look in looks if name in look.inputs]
+                for look, found in zip(asked, self._network(name).forward([look.inputs[name] for look in asked]), strict=True):
+                    self._keep(look, name, found)
+            for look in looks:
+                tracker.advance()
+                yield look
+
+    def _run_later(self) -> list[str]:
+        """Networks that run for a batch of images, on the calling thread: those that no other extractor waits for."""
+        if self._batch_size == 1:
+            return []
+        needed = {need for name in self.names for need in EXTRACTORS.get(name).needs}
+        return [name for name in self.names if name not in needed and isinstance(self._extractor(name), Network)]
+
+    def _begin(self, item: Item, later: Sequence[str]) -> Look:
+        """Decode an image and do all that need not wait for others."""
+        view, look = View(item.load(), item.prompt), Look(item)
+        for name in self.names:
+            if self._stored(item, name):
+                look.known[name] = _load(self._path(item, name))
+            elif name in later:
+                look.inputs[name] = self._network(name).prepare(view, look.known)
+            else:
+                self._keep(look, name, self._extractor(name).extract(view, look.known))
+        return look
+
+    def _keep(self, look: Look, name: str, found: Features) -> None:
+        from safetensors.numpy import save
+
+        look.known[name] = found
+        if EXTRACTORS.get(name).kept:
+            write_bytes(self._path(look.item, name), save({key: np.ascontiguousarray(value) for key, value in found.items()}))
 
     def _path(self, item: Item, name: str) -> Path:
         key = digest_of([item.identity, item.prompt, self._digests[name]])
         return self._store.folder(KIND, key[:2]) / f"{key}.safetensors"
 
-    def _missing(self, item: Item) -> list[str]:
-        return [name for name in self.names if not self._stored(item, name)]
+    def _missing(self, item: Item) -> bool:
+        return not all(self._stored(item, name) for name in self.names)
 
     def _stored(self, item: Item, name: str) -> bool:
         return EXTRACTORS.get(name).kept and self._path(item, name).exists()
 
-    def _read(self, item: Item) -> Mapping[str, Features]:
-        return {name: _load(self._path(item, name)) for name in self.names}
-
-    def _extract(self, item: Item) -> Mapping[str, Features]:
-        from safetensors.numpy import save
-
-        view, known = View(item.load(), item.prompt), {}
-        for name in self.names:
-            path = self._path(item, name)
-            if self._stored(item, name):
-                known[name] = _load(path)
-                continue
-            known[name] = self._extractor(name).extract(view, known)
-            if EXTRACTORS.get(name).kept:
-                write_bytes(path, save({key: np.ascontiguousarray(value) for key, value in known[name].items()}))
-        return known
+    def _network(self, name: str) -> Network:
+        extractor = self._extractor(name)
+        assert isinstance(extractor, Network)
+        return extractor
 
     def _extractor(self, name: str) -> Extractor:
-        if name not in self._loaded:
-            self._loaded[name] = EXTRACTORS.get(name).make(self._device)
-            self._stack.callback(self._loaded[name].close)
-        return self._loaded[name]
+        """The one of this thread; a network is one for all threads."""
+        own = self._of_thread.__dict__
+        if name not in own and name not in self._of_all:
+            with self._loading:  # one at a time: loading touches what is the whole process's, such as its standard error
+                if name not in self._of_all:
+                    made = EXTRACTORS.get(name).make(self._device)
+                    self._stack.callback(made.close)
+                    (self._of_all if isinstance(made, Network) else own)[name] = made
+        return own.get(name) or self._of_all[name]
 
 
+def num_processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+    """Results in the order of the items, with at most so many begun and not taken. What is not begun when this ends is never begun."""
+    begun: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) == most:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()
+
+
+def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; the last may be shorter."""
+    group: list[T] = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _only_unkept(look: Look) -> Mapping[str, Features]:
+    return {name: found for name, found in look.known.items() if not EXTRACTORS.get(name).kept}
+
+
+@lru_cache(FILES_IN_MEMORY)
 def _load(path: Path) -> Features:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

@@ -155,7 +155,7 @@ def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: S
     items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text,
                   partial(_read_and_show, images / sample.file_name, sample.pixels_sha256, view))
              for sample, view in zip(sample_set.samples, views, strict=True)]
-    with FeatureStore(store, _extractors(entries), device) as features:
+    with FeatureStore(store, _extractors(entries), device, config.run.num_workers) as features:
         found = features.features_of(items, "score images")
     for item, view in zip(items, views, strict=True):
         if not view.exists():  # its features were in the store, so nothing has decoded it yet
@@ -176,7 +176,7 @@ def _reference_features(config: RunConfig, entries: Sequence[MetricEntry], store
     size = (config.generate.width, config.generate.height)
     items = [Item(digest_of([manifest.digest, row.file_name, size]), row.text, partial(picture_view, manifest, row, size))
              for row in manifest.rows]
-    with FeatureStore(store, wanted, device) as features:
+    with FeatureStore(store, wanted, device, config.run.num_workers) as features:
         return features.features_of(items, "look at reference people"), [row.person for row in manifest.rows]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -20,15 +20,25 @@ Features = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class View:
-    """One decoded image and its prompt. Everything an extractor needs is derived from it, so that it is decoded once."""
+    """One decoded image and its prompt. Everything an extractor needs is derived from it, so that it is decoded once.
+
+    What several extractors look at is made once: `image`, and `resized` by size. One thread works on a view at a time.
+    """
 
     pixels_HW3: np.ndarray
     """uint8, RGB."""
     prompt: str
+    _resized: dict[int, Image.Image] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def image(self) -> Image.Image:
         return Image.fromarray(self.pixels_HW3)
+
+    def resized(self, side: int) -> Image.Image:
+        """The whole image at side x side by PIL's antialiased bicubic filter on uint8."""
+        if side not in self._resized:
+            self._resized[side] = self.image.resize((side, side), Image.Resampling.BICUBIC)
+        return self._resized[side]
 
 
 class Extractor(Protocol):

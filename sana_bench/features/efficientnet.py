@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from sana_bench.features import Features, View, register_extractor
+from sana_bench.features.network import Network, rows_at_once, run_rows
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +20,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @register_extractor("efficientnet_lite0", version=1, assets=("efficientnet_lite0",), pooled="features")
-class EfficientNetLite0:
-    """Pooled features in front of the classifier, one image at a time in float32, so that no batch can move them.
+class EfficientNetLite0(Network):
+    """Pooled features in front of the classifier, in float32; on a processor one image at a time, so that no batch can move them.
 
     The whole image is resized to 224 x 224 by PIL's antialiased bicubic filter on uint8 and normalised with ImageNet's mean
     and standard deviation. A change of any of this is a new version.
@@ -40,16 +40,14 @@ class EfficientNetLite0:
         load_pretrained(self.model)
         self.model.eval().to(device)
 
-    def extract(self, view: View, known: Mapping[str, Features]) -> Features:
-        import torch
+    def prepare(self, view: View, known: Mapping[str, Features]) -> np.ndarray:
+        return imagenet_normal(view.resized(SIDE))[None]
 
-        batch_13HW = imagenet_view(view.image)[None].to(self.device)
-        with one_thread(), torch.inference_mode():
-            pooled = self.model.forward_head(self.model.forward_features(batch_13HW), pre_logits=True)
-        return {"features": pooled[0].float().cpu().numpy()}
+    def forward(self, inputs: Sequence[np.ndarray]) -> list[Features]:
+        return [{"features": row_1D[0]} for row_1D in run_rows(self._pooled, inputs, self.device, rows_at_once(self.device))]
 
-    def close(self) -> None:
-        """Nothing native to free."""
+    def _pooled(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_head(self.model.forward_features(images_B3HW), pre_logits=True)
 
 
 def load_pretrained(model: torch.nn.Module) -> None:
@@ -68,23 +66,10 @@ def imagenet_view(image: Image.Image) -> torch.Tensor:
     """The whole image at SIDE x SIDE (PIL's antialiased bicubic), as (3, SIDE, SIDE) float32 in ImageNet's normalisation."""
     import torch
 
-    small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32) / 255
-    normal = (small - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-    return torch.from_numpy(normal.transpose(2, 0, 1).copy())
+    return torch.from_numpy(imagenet_normal(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)))
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread while inside.
-
-    The order of sums then does not depend on the machine's number of cores; and an image this small gains nothing from two
-    threads, which on busy cores wait for each other in every layer (2.1 s an image instead of 0.1 s, measured).
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def imagenet_normal(image: Image.Image) -> np.ndarray:
+    """An image as it is, (3, H, W) float32 in ImageNet's normalisation."""
+    scaled = np.asarray(image, np.float32) / 255
+    return np.ascontiguousarray(((scaled - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)).transpose(2, 0, 1))

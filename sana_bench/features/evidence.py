@@ -78,7 +78,7 @@ class EvidenceReader:
         """One view at a time, so that no neighbour can move its numbers."""
         import torch
 
-        from sana_bench.features.efficientnet import one_thread
+        from sana_bench.features.network import one_thread
 
         pixels = torch.from_numpy(view.astype(np.float32)[None]).to(self.device).permute(0, 3, 1, 2)  # channels last
         skeleton = torch.from_numpy(skeleton_map(self.part, points_N2)[None]).to(self.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -11,6 +11,7 @@ from sana_bench.features import Features, View, register_extractor
 from sana_bench.features.attributes import biggest_face
 from sana_bench.features.efficientnet import EfficientNetLite0
 from sana_bench.features.mediapipe_task import Window
+from sana_bench.features.network import Network
 
 EYE_CORNERS = ((33, 133), (263, 362))
 """Of the left and the right eye as seen in the image, in points of the face mesh."""
@@ -22,7 +23,7 @@ NUM_FEATURES = 1280
 
 
 @register_extractor("face_features", version=1, needs=("faces",), assets=("efficientnet_lite0",), kept=False)
-class FaceFeatures:
+class FaceFeatures(Network):
     """EfficientNet-lite0's pooled features of the largest face, cut out upright.
 
     They are general image features and no face recognition; but features of faces could tell people apart, so no file has them.
@@ -36,15 +37,17 @@ class FaceFeatures:
     def __init__(self, device: str):
         self.network = EfficientNetLite0(device)
 
-    def extract(self, view: View, known: Mapping[str, Features]) -> Features:
+    def prepare(self, view: View, known: Mapping[str, Features]) -> list[np.ndarray]:
+        """What the network takes of the largest face, or nothing."""
         keypoints_FPxy = known["faces"]["keypoints"]
         if len(keypoints_FPxy) == 0:
-            return {"features": np.zeros((0, NUM_FEATURES), np.float32)}
+            return []
         crop = upright_crop(view.pixels_HW3, keypoints_FPxy[biggest_face(keypoints_FPxy)])
-        return {"features": self.network.extract(View(crop, view.prompt), known)["features"][None]}
+        return [self.network.prepare(View(crop, view.prompt), known)]
 
-    def close(self) -> None:
-        self.network.close()
+    def forward(self, inputs: Sequence[list[np.ndarray]]) -> list[Features]:
+        found = iter(self.network.forward([face for faces in inputs for face in faces]))
+        return [{"features": np.array([next(found)["features"] for _ in faces], np.float32).reshape(-1, NUM_FEATURES)} for faces in inputs]
 
 
 def upright_crop(pixels_HW3: np.ndarray, face_N2: np.ndarray) -> np.ndarray:

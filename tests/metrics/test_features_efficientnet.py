@@ -9,7 +9,8 @@ from PIL import Image
 from sana_bench.assets import asset_path
 from sana_bench.data.openpeople import find_people
 from sana_bench.features import View
-from sana_bench.features.efficientnet import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite0, one_thread
+from sana_bench.features.efficientnet import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite0
+from sana_bench.features.network import one_thread
 
 pytestmark = pytest.mark.weights
 
