@@ -112,7 +112,7 @@ class GenerateSection(Section):
 class ScoreSection(Section):
     """What is measured."""
 
-    suite: str = "humans_tiny"
+    suite: str = "tiny_humans"
     """A shipped suite by name, or a path to a suite file."""
     prompt_form: Literal["long", "short"] = "long"
     """Which form of its prompts is drawn and scored."""

@@ -1,4 +1,4 @@
-"""For whom are images worse? The widest gap of a metric between perceived groups of gender and of skin tone.
+"""For whom are images worse? The widest gap of a metric between groups of gender and of skin tone: whom a prompt asks for, or else whom an image shows.
 
 The largest of several noisy differences is positive where there is none. Simulated (2000 sets, values of standard deviation 1
 at one image a prompt, two genders, three tones with equal shares / shares 0.6, 0.3 and 0.1): the mean gap read
@@ -106,7 +106,8 @@ class _Parity:
 
 
 def _label(attribute: Attribute, sample: ScoredSample) -> int:
-    group = perceived_class(attribute, sample.features)
+    """Whom the prompt asks for, so that no broken face falls out of its group; where it leaves that open, whom the image shows."""
+    group = getattr(sample.prompt.asked, attribute) or perceived_class(attribute, sample.features)
     if not isinstance(group, Unscored):
         return ATTRIBUTES[attribute].classes.index(group)
     return LOST if group in (NO_FACE, NOT_SEEN) and sample.prompt.expects.faces else UNDETERMINED
@@ -129,7 +130,7 @@ def _register(name: str, of: MetricEntry, *, sees: tuple[str, ...] = ("one_group
     def register(cls: type) -> type:
         cls.of = of
         return register_metric(
-            name, version=2 + of.version, kind="set", extractor=of.extractor, also_reads=(*of.also_reads, *GROUPING),
+            name, version=3 + of.version, kind="set", extractor=of.extractor, also_reads=(*of.also_reads, *GROUPING),
             higher_is_better=False, unit=of.unit, budget=2 * of.budget, needs_reference=of.needs_reference,
             fewest_images=FEWEST_IMAGES, files=of.files, sees=sees)(cls)
     return register
@@ -140,38 +141,38 @@ _OF = grouped_metrics()
 
 @_register("hand_parity", _OF["hand"])
 class HandParity(_Parity):
-    """How much worse hands are for the worst off perceived group (gender, skin tone) than for the best; 0 is alike.
+    """How much worse hands are for the worst off group (gender, skin tone) than for the best; 0 is alike.
 
-    Formula: largest minus smallest mean of hand_plausibility over perceived groups of at least six prompts, the worse of gender and skin tone.
-    Source: worst-group gap, as in DIG-In (arXiv 2308.06198); groups are perceived.
+    Formula: largest minus smallest mean of hand_plausibility over groups of at least six prompts, the worse of gender and skin tone.
+    Source: worst-group gap, as in DIG-In (arXiv 2308.06198); groups are those that prompts ask for, or else perceived.
     Limits: the largest of several noisy differences is positive where there is none, so it is judged only with many images; smaller groups
         are left out, and a group that is never drawn has no gap. Images whose expected face is not found count for the group that
         makes the gap widest, so that lost faces widen it.
-    Use: shows where to look. Perceived groups in generated images are no people; a small gap is no proof of fairness.
+    Use: shows where to look. Groups in generated images are no people; a small gap is no proof of fairness.
     """
 
 
 @_register("face_parity", _OF["face"], sees=("one_group_damaged", "one_group_lost"))
 class FaceParity(_Parity):
-    """How much worse faces are for the worst off perceived group (gender, skin tone) than for the best; 0 is alike.
+    """How much worse faces are for the worst off group (gender, skin tone) than for the best; 0 is alike.
 
-    Formula: largest minus smallest mean of face_plausibility over perceived groups of at least six prompts, the worse of gender and skin tone.
-    Source: worst-group gap, as in DIG-In (arXiv 2308.06198); groups are perceived.
+    Formula: largest minus smallest mean of face_plausibility over groups of at least six prompts, the worse of gender and skin tone.
+    Source: worst-group gap, as in DIG-In (arXiv 2308.06198); groups are those that prompts ask for, or else perceived.
     Limits: the largest of several noisy differences is positive where there is none, so it is judged only with many images; smaller groups
         are left out, and a group that is never drawn has no gap. Images whose expected face is not found count for the group that
         makes the gap widest, so that lost faces widen it.
-    Use: shows where to look. Perceived groups in generated images are no people; a small gap is no proof of fairness.
+    Use: shows where to look. Groups in generated images are no people; a small gap is no proof of fairness.
     """
 
 
 @_register("clip_parity", _OF["clip"])
 class ClipParity(_Parity):
-    """How much worse images match prompts for the worst off perceived group (gender, skin tone); 0 is alike.
+    """How much worse images match prompts for the worst off group (gender, skin tone); 0 is alike.
 
-    Formula: largest minus smallest mean of clip_score_tiny_clip over perceived groups of at least six prompts, the worse of gender and skin tone.
-    Source: worst-group gap, as in DIG-In (arXiv 2308.06198); groups are perceived.
+    Formula: largest minus smallest mean of clip_score_tiny_clip over groups of at least six prompts, the worse of gender and skin tone.
+    Source: worst-group gap, as in DIG-In (arXiv 2308.06198); groups are those that prompts ask for, or else perceived.
     Limits: the largest of several noisy differences is positive where there is none, so it is judged only with many images; smaller groups
         are left out, and a group that is never drawn has no gap. Images whose expected face is not found count for the group that
         makes the gap widest, so that lost faces widen it.
-    Use: shows where to look. Perceived groups in generated images are no people; a small gap is no proof of fairness.
+    Use: shows where to look. Groups in generated images are no people; a small gap is no proof of fairness.
     """

@@ -9,12 +9,14 @@ from typing import Literal
 
 import numpy as np
 
+from sana_bench.assets import asset_path
 from sana_bench.data.manifest import load_manifest, picture_view
 from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.extract import FeatureStore, Item
 from sana_bench.features import Features
 from sana_bench.metrics import ScoredSample
-from sana_bench.prompts import Expects, Prompt
+from sana_bench.prompts import Asked, Expects, Prompt
+from sana_bench.selftest.agreement import requested_of_people
 from sana_bench.store import Store, digest_of
 
 SIDE_PX = 2048
@@ -32,6 +34,8 @@ class Photograph:
     kind: str
     item: Item
     """How the extractors get it."""
+    asked: Asked = Asked()
+    """Whom the image model was asked for."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,13 @@ def photographs_of(source: Literal["openpeople:training", "openpeople:reference"
                    emotions: int | None = EMOTIONS_TAKEN) -> list[Photograph]:
     """Four photographs, some or all (None) expressions and the sheets' views of heads and bodies, a person."""
     manifest, taken, found = load_manifest(source, store), {}, []
+    requested = requested_of_people(asset_path("openpeople"))
     for row in manifest.rows:
         taken[row.person, row.kind] = taken.get((row.person, row.kind), 0) + 1
         if row.kind == "emotion" and emotions is not None and taken[row.person, row.kind] > emotions:
             continue
         item = Item(digest_of([manifest.digest, row.file_name, SIDE_PX]), row.text, partial(picture_view, manifest, row, (SIDE_PX, SIDE_PX)))
-        found.append(Photograph(row.file_name.partition(".")[0].lower(), row.person, row.kind, item))
+        found.append(Photograph(row.file_name.partition(".")[0].lower(), row.person, row.kind, item, Asked(**requested[row.person])))
     return found
 
 
@@ -59,7 +64,7 @@ def look_at(photographs: Sequence[Photograph], extractors: Sequence[str], store:
     """Features of whole photographs. What is found on one is what its prompt is taken to expect."""
     with FeatureStore(store, extractors, device) as features:
         found = features.features_of([photograph.item for photograph in photographs], description)
-    return [Shown(photograph, sample_of(photograph.id, photograph.item.prompt, each, expected_of(photograph, each)))
+    return [Shown(photograph, sample_of(photograph, each))
             for photograph, each in zip(photographs, found, strict=True)]
 
 
@@ -68,9 +73,10 @@ def expected_of(photograph: Photograph, features: Mapping[str, Features]) -> Exp
     return Expects(faces=faces, hands=hands, full_body=photograph.kind in FULL_BODIES and poses > 0)
 
 
-def sample_of(sample_id: str, text: str, features: Mapping[str, Features], expects: Expects) -> ScoredSample:
+def sample_of(photograph: Photograph, features: Mapping[str, Features]) -> ScoredSample:
     """A photograph as a metric sees a generated image."""
-    return ScoredSample(sample_id=sample_id, prompt=Prompt(id=sample_id, text=text, expects=expects), features=features)
+    prompt = Prompt(id=photograph.id, text=photograph.item.prompt, asked=photograph.asked, expects=expected_of(photograph, features))
+    return ScoredSample(sample_id=photograph.id, prompt=prompt, features=features)
 
 
 def points_of(shown: Shown, part: str) -> list[np.ndarray]:

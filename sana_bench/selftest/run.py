@@ -8,7 +8,7 @@ people here, so that the tested people are new to them too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from sana_bench.progress import progress
 from sana_bench.prompts import Target
 from sana_bench.provenance import collect_provenance
 from sana_bench.selftest.damage import Copy, damaged_copies, harmless_copies, kinds_to_test, photographs_for
-from sana_bench.selftest.photographs import PART_EXTRACTOR, Shown, look_at, photographs_of, points_of, sample_of
+from sana_bench.selftest.photographs import PART_EXTRACTOR, Shown, look_at, photographs_of, points_of
 from sana_bench.selftest.response import Response, Units, auc, auc_interval, respond
 from sana_bench.selftest.results import SelfTest, measure_seconds, summarise
 from sana_bench.selftest.scenarios import DOSES, SCENARIOS
@@ -96,8 +96,7 @@ def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Materia
     everything = [*copies, *(copy for _, copy in groups)]
     with FeatureStore(store, [name for name in extractors if EXTRACTORS.get(name).kept], device) as features:
         found = features.features_of([copy.item for copy in everything], "look at damaged copies")
-    samples = [sample_of(copy.shown.sample.sample_id, copy.item.prompt, each, copy.shown.sample.prompt.expects)
-               for copy, each in zip(everything, found, strict=True)]
+    samples = [replace(copy.shown.sample, features=each) for copy, each in zip(everything, found, strict=True)]
     by_scenario: dict[str, dict[str, ScoredSample]] = {}
     for (scenario, _), sample in zip(groups, samples[len(copies):], strict=True):
         by_scenario.setdefault(scenario, {})[sample.sample_id] = sample

@@ -60,6 +60,15 @@ def swap_captions(samples, damaged, dose, draw):
     return result
 
 
+@scenario("prompts_swapped")
+def swap_prompts(samples, damaged, dose, draw):
+    """Images show the people of other images, who are not whom their prompts ask for."""
+    result, places = list(samples), _chosen(samples, dose, draw)
+    for index, other in zip(places, draw.integers(len(samples), size=len(places)), strict=True):
+        result[index] = replace(samples[index], features=samples[int(other)].features)
+    return result
+
+
 def _with_other_caption(sample: ScoredSample, samples: Sequence[ScoredSample], draw: np.random.Generator) -> ScoredSample:
     others = [each for each in samples if each.prompt.text != sample.prompt.text]
     other = others[int(draw.integers(len(others)))] if others else sample
@@ -78,7 +87,7 @@ def _one_class(classify: Callable) -> Apply:
         outside = [index for index, label in enumerate(labels) if label and label != kept]
         result = list(samples)
         for place in draw.permutation(len(outside))[:round(dose * len(outside))]:
-            result[outside[place]] = replace(inside[int(draw.integers(len(inside)))], sample_id=samples[outside[place]].sample_id)
+            result[outside[place]] = replace(samples[outside[place]], features=inside[int(draw.integers(len(inside)))].features)
         return result
     return apply
 

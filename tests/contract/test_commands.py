@@ -104,7 +104,7 @@ def test_version_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     (["train", "--set", "train.rnak=3"], 'train.rnak: unknown key. Did you mean "rank"?'),
     (["train", "--set", "train.rank=many"], "train.rank: "),
     (["train", "--set", "train.rank"], "--set takes section.key=value"),
-    (["train-and-eval", "--set", "score.suite=human_tiny"], 'Did you mean "humans_tiny"?'),
+    (["train-and-eval", "--set", "score.suite=tiny_human"], 'Did you mean "tiny_humans"?'),
     (["accept", "nowhere"], "--reason"),
     (["accept", "nowhere", "--reason", "x"], "cannot read nowhere/result.json"),
     (["compare", "nowhere"], "cannot read nowhere/result.json"),
@@ -141,7 +141,7 @@ def test_a_broken_suite_is_one_error(tmp_path: Path) -> None:
 
 def test_prompts_list_as_json_and_as_text(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["prompts", "list", "--json"]) == 0
-    assert {suite["name"] for suite in json.loads(capfd.readouterr().out)} >= {"humans_tiny", "humans_2k"}
+    assert {suite["name"] for suite in json.loads(capfd.readouterr().out)} >= {"tiny_humans", "human_core"}
     assert main(["prompts", "list"]) == 0
     header, *rows = capfd.readouterr().out.splitlines()
     assert header.split() == ["suite", "version", "prompts", "licence", "digest", "description"]
@@ -202,7 +202,7 @@ def run_outcome(run_dir: Path, outcome: str) -> RunOutcome:
     provenance = Provenance(created="2026-01-01T00:00:00+00:00", sana_bench="0", commit="", dirty=False, python="3",
                             platform="p", device="cpu", packages={}, digests={})
     verdict = Verdict(
-        metric="hand_rate", suite="humans_tiny", outcome={"passed": "unchanged"}.get(outcome, outcome), baseline=0.9,
+        metric="hand_rate", suite="tiny_humans", outcome={"passed": "unchanged"}.get(outcome, outcome), baseline=0.9,
         candidate=0.456789, difference=-0.443211, ci_low=-0.6, ci_high=None, budget=0.1, num_pairs=8,
         smallest_detectable_effect=0.2, num_prompts_needed=None, unit="share", higher_is_better=True, reason="r")
     report = RegressionReport(
@@ -210,7 +210,7 @@ def run_outcome(run_dir: Path, outcome: str) -> RunOutcome:
         baseline_digest="b", candidate_digest="c", baseline_provenance=provenance, candidate_provenance=provenance,
         confidence=0.95, num_resamples=2000, seed=0)
     result = BenchmarkResult(
-        digest="c", name="tiny", config={}, suite="humans_tiny", suite_version=1, suite_digest="d", sampling={}, samples=(),
+        digest="c", name="tiny", config={}, suite="tiny_humans", suite_version=1, suite_digest="d", sampling={}, samples=(),
         results=(), provenance=provenance, stages={"train": cost})
     run_dir.mkdir()
     (run_dir / "result.json").write_text(result.model_dump_json())

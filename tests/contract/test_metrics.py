@@ -12,10 +12,10 @@ import pytest
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.features import EXTRACTORS, Features
 from sana_bench.metrics import METRICS, MetricContext, ScoredSample, Unscored
-from sana_bench.prompts import Expects, Prompt, Target
+from sana_bench.prompts import Asked, Expects, Prompt, Target
 from tests.metrics.test_faces import faces_of
 
-NUM_SAMPLES, NUM_REFERENCE, NUM_PROMPTS = 64, 40, 32
+NUM_SAMPLES, NUM_REFERENCE, NUM_PROMPTS = 64, 40, 30
 SUBSET = 48
 TARGET = Target(gender={"feminine": 0.5, "masculine": 0.5}, age={"under_30": 0.3, "30_to_50": 0.4, "over_50": 0.3},
                 skin_tone={"light": 0.4, "medium": 0.3, "dark": 0.3})
@@ -35,16 +35,20 @@ TEXT = FIXED.normal(size=64)
 FIXED_FACE = FIXED.normal(size=NUM_FEATURES)
 
 
+def spared(seed: int) -> bool:
+    return seed % 5 == 4
+
+
 def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
     """Features of one image by extractor. `damage` 0 is like the reference; 1 is worse in everything that is measured.
 
     Every fifth image is spared, and shows another group than the others do: damage is for some only.
     """
     rng = np.random.default_rng(seed)
-    place, spared = (seed % 10) / 10, seed % 5 == 4
-    # Damage draws the others towards one end, the spared towards the other.
-    place += damage * ((0.9 if spared else 0) - place)
-    damage = 0 if spared else damage
+    place = (seed % 10) / 10
+    # Damage draws the others towards one end, the spared towards the other, and both away from whom their prompts ask for.
+    place += damage * ((0.9 if spared(seed) else 0) - place)
+    damage = 0 if spared(seed) else damage
     num_faces, num_hands = int(rng.random() >= damage / 2), 2 - int(rng.random() < damage / 2)
     faces = FACE + (2 + 12 * damage) * rng.normal(size=(num_faces, 478, 3)) * (1, 1, 0)
     hands = HAND + (6 + 30 * damage) * rng.normal(size=(num_hands, 21, 2))
@@ -72,7 +76,8 @@ def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
 
 
 def samples_of(damage: float) -> list[ScoredSample]:
-    prompts = [Prompt(id=f"p{index}", text="a person waves", expects=Expects(faces=1, hands=2, full_body=True))
+    asked = {False: Asked(gender="feminine", age="over_50", skin_tone="dark"), True: Asked(gender="masculine", age="30_to_50", skin_tone="medium")}
+    prompts = [Prompt(id=f"p{index}", text="a person waves", asked=asked[spared(index)], expects=Expects(faces=1, hands=2, full_body=True))
                for index in range(NUM_PROMPTS)]
     return [ScoredSample(sample_id=f"p{index % NUM_PROMPTS}_{index // NUM_PROMPTS}", prompt=prompts[index % NUM_PROMPTS],
                          features=made_up(index, damage)) for index in range(NUM_SAMPLES)]

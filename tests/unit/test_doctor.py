@@ -53,7 +53,7 @@ def test_an_unknown_device_index_is_missing_where_torch_has_no_cuda() -> None:
 
 
 def test_what_other_parts_refuse_is_a_finding_among_others(tmp_path: Path) -> None:
-    config = load_config("tiny", (f"data.training={tmp_path}", "score.suite=human_tiny", "run.device=cpu", "train.trainer=lara",
+    config = load_config("tiny", (f"data.training={tmp_path}", "score.suite=tiny_human", "run.device=cpu", "train.trainer=lara",
                                   f"run.store={tmp_path / 'file'}"))
     (tmp_path / "file").write_text("")
     diagnosis = examine(config)
@@ -61,7 +61,7 @@ def test_what_other_parts_refuse_is_a_finding_among_others(tmp_path: Path) -> No
     found = {check.name: check.found for check in diagnosis.checks}
     assert list(states) == list(CHECKS)
     assert (states["data"], states["suite"], states["python"]) == ("missing", "missing", "ok")
-    assert "metadata.jsonl" in found["data"] and 'Did you mean "humans_tiny"?' in found["suite"]
+    assert "metadata.jsonl" in found["data"] and 'Did you mean "tiny_humans"?' in found["suite"]
     assert (states["store"], states["trainer and metrics"]) == ("missing", "missing") and "lora" in found["trainer and metrics"]
     assert not diagnosis.ready and "data" in diagnosis.verdict
 
