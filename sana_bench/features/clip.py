@@ -11,7 +11,7 @@ from sana_bench.features import clip_model
 from sana_bench.features.efficientnet import imagenet_view, one_thread
 
 
-@register_extractor("clip_tiny", version=1, assets=("efficientnet_lite0",), pooled="image",
+@register_extractor("clip_tiny", version=1, assets=("efficientnet_lite0",), pooled="image", text="text",
                     local_weights=(clip_model.FOLDER / clip_model.WEIGHTS_FILE, clip_model.FOLDER / clip_model.CONFIG_FILE,
                                    clip_model.TOKENIZER_FOLDER / "tokenizer.json"))
 class TinyClip:
