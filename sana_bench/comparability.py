@@ -42,7 +42,7 @@ def metric_obstacle(before: MetricResult, after: MetricResult, baseline: Benchma
         old, new = getattr(before, field), getattr(after, field)
         if old != new:
             return f"{field.replace('_', ' ')} was {_show(old)} in the baseline and is {_show(new)} now"
-    entry = METRICS.get(after.metric) if after.metric in METRICS.names() else None
+    entry = METRICS.get(after.metric) if after.metric in METRICS else None
     if after.kind == "set" and (entry is None or entry.version != after.version):
         own = f"has version {entry.version}" if entry else "does not have this metric"
         return f"both sides hold version {after.version}, but this sana-bench {own} and cannot evaluate their statistics"

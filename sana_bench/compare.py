@@ -216,7 +216,7 @@ def check_budgets(settings: CompareSection, measured: Sequence[str] = ()) -> Non
     """Raises ConfigError where a budget is for no metric, neither a registered nor a `measured` one."""
     known = sorted({*measured, *METRICS.names()})
     for name in (override.metric for override in settings.budgets):
-        if name not in known:
+        if name not in known and name not in METRICS:
             raise ConfigError(f'compare.budgets: no metric "{name}".{near_names(name, known)} Known: {", ".join(known)}')
 
 

@@ -109,6 +109,20 @@ class GenerateSection(Section):
     vae_tile_stride: Annotated[int, Field(ge=0, multiple_of=32)] = 0
 
 
+class ClipModelSection(Section):
+    """A CLIP of your own, which is the extractor `clip_<name>` and has the metrics `clip_score_<name>`, `kid_clip_<name>` and so on."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+    model: str
+    """An architecture of open_clip; or `hf-hub:OWNER/NAME` or `local-dir:FOLDER`, which bring their own weights."""
+    pretrained: str = ""
+    """A tag of open_clip, or a file with weights in open_clip's or transformers' layout."""
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """What the weights must hash to. They count by their content either way."""
+    prefix: str = ""
+    """Put before every prompt, such as `A photo depicts `."""
+
+
 class ScoreSection(Section):
     """What is measured."""
 
@@ -118,6 +132,9 @@ class ScoreSection(Section):
     """Which form of its prompts is drawn and scored."""
     metrics: tuple[str, ...] = ()
     """Registered metrics; empty means the usual ones (`sana-bench metrics list`)."""
+    extra_metrics: tuple[str, ...] = ()
+    """Measured beside them, such as `fid` or `clip_score_vit_l_14_openai`."""
+    clip_model: tuple[ClipModelSection, ...] = ()
 
 
 class BudgetOverride(Section):

@@ -104,6 +104,11 @@ def result_table(results: tuple[MetricResult, ...]) -> Table:
                    str(each.num_unscored)) for each in results])
 
 
+def result_notes(results: tuple[MetricResult, ...]) -> list[str]:
+    """A line for every metric that has something to say beside its value."""
+    return [f"{each.metric}: {each.note}" for each in results if each.note]
+
+
 def outcome_reply(outcome: RunOutcome, code: int) -> Reply:
     """The answer of the commands that end in a verdict."""
     from sana_bench.progress import format_seconds

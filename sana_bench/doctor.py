@@ -144,9 +144,10 @@ def check_network(config: RunConfig) -> Finding:
 def check_assets(config: RunConfig) -> Finding:
     from sana_bench import assets
 
-    absent = [each.name for each in assets.status() if not each.installed]
+    needed = [each for each in assets.status() if not each.optional]
+    absent = [each.name for each in needed if not each.installed]
     if not absent:
-        return Finding("ok", f"all {len(assets.asset_names())} are installed")
+        return Finding("ok", f"all {len(needed)} are installed")
     remedy = "sana-bench assets pull" + (" with SANA_BENCH_OFFLINE unset" if is_offline() else "")
     return Finding("missing" if is_offline() else "note", f"not installed: {', '.join(absent)}", remedy)
 

@@ -14,13 +14,14 @@ from sana_bench.config import RunConfig
 from sana_bench.data.manifest import check_apart
 from sana_bench.errors import DataError, SanaBenchError
 from sana_bench.external_images import MAKER, config_for, suite_of, take_in
+from sana_bench.features.open_clip_models import declare
 from sana_bench.generate import find_sample_set, generate
 from sana_bench.measure import measure
 from sana_bench.prompts import PromptSuite, load_suite
 from sana_bench.records import BenchmarkResult, Checkpoint, RegressionReport, SampleSet, StageCost
 from sana_bench.report import write_report
 from sana_bench.results import RESULT_FILE, files_of, load_bundle
-from sana_bench.score import chosen_metrics, find_result, score
+from sana_bench.score import fetch_weights, find_result, score
 from sana_bench.store import Store, copy_files, digest_of, read_record, write_record
 from sana_bench.train import find_checkpoint, train
 from sana_bench.training import TRAINERS
@@ -66,7 +67,7 @@ def check_inputs(config: RunConfig, suite: PromptSuite) -> None:
         SanaBenchError: the first of these.
     """
     TRAINERS.get(config.train.trainer)
-    chosen_metrics(config)
+    fetch_weights(config)
     check_budgets(config.compare)
     check_apart(config.data.training, config.data.reference)
     name, folder = _baseline(config)
@@ -168,6 +169,7 @@ def _make_run_folder(config: RunConfig, run_dir: Path, result: BenchmarkResult, 
                      baseline_folder: Path | None, name: str, reused: dict[str, bool]) -> tuple[RegressionReport, dict[str, StageCost]]:
     """Everything about a run in one folder: records, views, the baseline it was held against, and the report."""
     baseline_copy = run_dir / "baseline" if baseline_folder else None
+    declare(config.score.clip_model)
     with measure() as meter:
         baseline = load_bundle(baseline_folder) if baseline_folder else None
         report = compare(load_bundle(result_folder), baseline, config.compare, name)

@@ -88,7 +88,7 @@ class SampleSet(Versioned):
 
 
 class Score(Record):
-    """One metric on one image: a value, or None and a reason. Missing is never zero."""
+    """One metric on one image: a value, or None and a reason. Missing is never zero. The reason of a value is a flag on it."""
 
     sample_id: str
     metric: str
@@ -116,6 +116,8 @@ class MetricResult(Record):
     extractor_digest: str
     fewest_images: int = 0
     """From how many pairs of images on it may decide."""
+    note: str = ""
+    """What must be known beside the value: flags of images, the bias of few images."""
     not_judged: str = ""
     """Why it may not decide anything, whatever the number of images; empty where it may."""
     kind: Literal["sample", "set"]

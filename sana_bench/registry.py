@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -19,6 +20,15 @@ def near_names(name: str, known: list[str]) -> str:
     """` Did you mean "rank"?`, or nothing where no known name is near."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f' Did you mean "{near[0]}"?' if near else ""
+
+
+@dataclass(frozen=True)
+class Family(Generic[T]):
+    """Entries that nobody lists since there is one for each of many things: `<prefix>_<of>` is made when it is asked for."""
+
+    make: Callable[[str], T]
+    """What the entry is of -> the entry; raises ConfigError where there is none."""
+    explanation: str
 
 
 class Registry(Generic[T]):
@@ -34,6 +44,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str):
         self.kind, self.package = kind, package
         self._entries: dict[str, T] = {}
+        self._families: dict[str, Family[T]] = {}
         self._loaded = False
 
     def register(self, name: str, entry: T) -> T:
@@ -51,21 +62,44 @@ class Registry(Generic[T]):
             return cls
         return register
 
+    def add_family(self, prefix: str, make: Callable[[str], T], explanation: str) -> None:
+        """From now on `get("<prefix>_<of>")` is `make(of)` where no entry of that name is registered."""
+        if prefix in self._families:
+            raise ValueError(f"{self.kind} family {prefix!r} is registered twice")
+        self._families[prefix] = Family(make, explanation)
+
     def get(self, name: str) -> T:
-        """The entry of that name.
+        """The entry of that name, registered or of a family.
 
         Raises:
             ConfigError: there is none; the message has the nearest name and all names.
         """
         self._load()
-        if name not in self._entries:
-            raise ConfigError(f'unknown {self.kind} "{name}".{near_names(name, self.names())} '
-                              f'Known: {", ".join(self.names())}')
-        return self._entries[name]
+        if name in self._entries:
+            return self._entries[name]
+        for prefix, family in self._families.items():
+            if name.startswith(f"{prefix}_"):
+                return family.make(name.removeprefix(f"{prefix}_"))
+        raise ConfigError(f'unknown {self.kind} "{name}".{near_names(name, self.names())} '
+                          f'Known: {", ".join(self.names())}')
 
     def names(self) -> list[str]:
+        """Of the registered entries; those of families are not counted."""
         self._load()
         return sorted(self._entries)
+
+    def families(self) -> dict[str, Family[T]]:
+        """By prefix, sorted."""
+        self._load()
+        return dict(sorted(self._families.items()))
+
+    def __contains__(self, name: str) -> bool:
+        """Whether `get` has it."""
+        try:
+            self.get(name)
+        except ConfigError:
+            return False
+        return True
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())

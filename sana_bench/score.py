@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sana_bench.assets import asset_digest
+from sana_bench.assets import asset_digest, pull_missing
 from sana_bench.cards import card_of
 from sana_bench.config import RunConfig
 from sana_bench.data.manifest import data_digest, load_manifest, picture_view
@@ -19,6 +19,7 @@ from sana_bench.demographics import compositions, demographics_digest, group_sco
 from sana_bench.errors import InsufficientSamplesError, StoreError
 from sana_bench.extract import FeatureStore, Item, in_order
 from sana_bench.features import EXTRACTORS, Features
+from sana_bench.features.open_clip_models import declare
 from sana_bench.images import pixels_sha256, read_image
 from sana_bench.measure import measure
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored, usual_metrics
@@ -38,7 +39,20 @@ DRAWN = {"poses": "pose", "hands": "hands", "faces": "faces"}
 
 
 def chosen_metrics(config: RunConfig) -> list[MetricEntry]:
-    return [METRICS.get(name) for name in (config.score.metrics or usual_metrics())]
+    declare(config.score.clip_model)
+    return [METRICS.get(name) for name in dict.fromkeys([*(config.score.metrics or usual_metrics()), *config.score.extra_metrics])]
+
+
+def fetch_weights(config: RunConfig) -> None:
+    """Fetch what the chosen metrics compute with, so that what cannot be had stops a run before it draws images.
+
+    Raises:
+        AssetError: out of reach.
+    """
+    entries = chosen_metrics(config)
+    pull_missing([name for each in in_order(_extractors(entries)) for name in EXTRACTORS.get(each).assets])
+    for entry in entries:
+        entry.extractor_digest()  # finds weights that are no assets
 
 
 def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite) -> str:
@@ -70,6 +84,7 @@ def score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, suit
     found = find_result(config, sample_set.digest, suite, store)
     if found:
         return found
+    fetch_weights(config)
     digest = result_digest(config, sample_set.digest, suite)
     with store.locked(KIND, digest):
         return (find_result(config, sample_set.digest, suite, store)
@@ -121,19 +136,26 @@ def evaluate_metric(entry: MetricEntry, metric: SampleMetric | SetMetric, sample
                                          num_resamples=settings.num_resamples, seed=settings.seed) if usable else (None,) * 3
     else:
         held, value, low, high = _set_value(entry, metric, usable, prompts, settings.confidence)
-    rows = [_score_row(entry, sample.sample_id, values[sample.sample_id]) for sample in samples]
+    flags = {sample.sample_id: flag for sample in usable if (flag := metric.flag(sample))} if hasattr(metric, "flag") else {}
+    rows = [_score_row(entry, sample.sample_id, values[sample.sample_id], flags.get(sample.sample_id, "")) for sample in samples]
     return rows, held, MetricResult(
         metric=entry.name, version=entry.version, value=value, ci_low=low, ci_high=high, num_scored=len(usable),
         num_unscored=len(unscored), unscored_reasons=dict(Counter(value.reason for value in unscored.values())), unit=entry.unit,
-        higher_is_better=entry.higher_is_better, budget=entry.budget, extractor=", ".join(entry.extractors),
+        higher_is_better=entry.higher_is_better, budget=entry.budget, note=_note(metric, usable, flags), extractor=", ".join(entry.extractors),
         extractor_digest=entry.extractor_digest(), fewest_images=entry.fewest_images, not_judged=why_not_judged(entry), kind=entry.kind,
         explanation=entry.explanation)
 
 
-def _score_row(entry: MetricEntry, sample_id: str, value: float | Unscored | None) -> Score:
+def _note(metric: SampleMetric | SetMetric, usable: Sequence[ScoredSample], flags: Mapping[str, str]) -> str:
+    """How many images have which flag, and what the metric has to say of itself."""
+    counted = [f"{count} × {flag}" for flag, count in Counter(flags.values()).items()]
+    return "; ".join(filter(None, [*counted, metric.note(usable) if usable and hasattr(metric, "note") else ""]))
+
+
+def _score_row(entry: MetricEntry, sample_id: str, value: float | Unscored | None, flag: str) -> Score:
     if isinstance(value, Unscored):
         return Score(sample_id=sample_id, metric=entry.name, value=None, reason=value.reason)
-    return Score(sample_id=sample_id, metric=entry.name, value=value, reason="" if value is not None else "counted in the set")
+    return Score(sample_id=sample_id, metric=entry.name, value=value, reason=flag if value is not None else "counted in the set")
 
 
 def _set_value(entry: MetricEntry, metric, usable: Sequence[ScoredSample], prompts: Sequence[str], confidence: float):

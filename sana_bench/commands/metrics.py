@@ -18,32 +18,41 @@ if TYPE_CHECKING:
 
 def _metrics_arguments(parser: Parser) -> None:
     parser.add_argument("action", metavar="list|show", type=one_of("list", "show"))
-    parser.add_argument("names", metavar="METRIC", nargs="*", help="only these (default: all)")
+    parser.add_argument("names", metavar="METRIC", nargs="*", help="only these (default: all that are registered)")
 
 
 def _selftest_arguments(parser: Parser) -> None:
-    parser.add_argument("names", metavar="METRIC", nargs="*", help="only these (default: all)")
+    parser.add_argument("names", metavar="METRIC", nargs="*", help="only these (default: all whose weights need not be pulled by name)")
     parser.add_argument("--out", metavar="FILE", type=Path, help="where the results go (default: selftest.json in the cache folder)")
     config_arguments(parser)
 
 
 @command("metrics", LOOK, _metrics_arguments, "sana-bench metrics list", "sana-bench metrics show hand_plausibility",
-         "sana-bench metrics show fd_efficientnet_lite0 --json")
+         "sana-bench metrics show fd_efficientnet_lite0 --json", "sana-bench metrics show kid_inception_v3")
 def run_metrics(arguments: Arguments) -> Reply:
     """list the metrics, or show their cards
 
     A card says what a metric measures and how, with its formula and source, what it did in its self-test, what it is blind to, what it
     costs, and what it must not be used for. A metric that has no passed self-test decides nothing. The usual ones are measured where
-    a run names none.
+    a run names none; score.metrics and score.extra_metrics name others.
+
+    Distances between sets and CLIP scores are metrics on any extractor, whether or not they are listed: kid_inception_v3,
+    fd_clip_vit_b_32_laion2b_s34b_b79k, clip_score_vit_b_32_openai. Any CLIP that open_clip can build is one, by architecture and tag, or a
+    model of your own that the recipe declares with [[score.clip_model]].
     """
     from sana_bench.cards import cards
+    from sana_bench.metrics import METRICS
+    from sana_bench.metrics.learned_rewards import LEFT_OUT
 
     found = cards(tuple(arguments.names))
     document = [card.model_dump(mode="json") for card in found]
     if arguments.action == "list":
         rows = [(card.name, str(card.version), "higher" if card.higher_is_better else "lower", card.unit, card.extractor,
                  "yes" if card.judges else "no", "yes" if card.usual else "", card.explanation) for card in found]
-        return Reply(document, [Table(("metric", "version", "better", "unit", "extractor", "judges", "usual", "what it measures"), rows)])
+        families = [f"{prefix}_...: {family.explanation}" for prefix, family in METRICS.families().items()]
+        left_out = [f"{name} is left out: {reason}" for name, reason in LEFT_OUT.items()]
+        return Reply(document, [Table(("metric", "version", "better", "unit", "extractor", "judges", "usual", "what it measures"), rows),
+                                *([] if arguments.names else ["", "and on any extractor:", *families, "", *left_out])])
     return Reply(document, [part for card in found for part in _card_text(card)])
 
 
@@ -57,6 +66,7 @@ def run_selftest(arguments: Arguments) -> Reply:
     of people are compared, whose rows say so. The first time it takes about half an hour; what was looked at is kept, and later it
     takes five minutes.
     """
+    from sana_bench.features.open_clip_models import declare
     from sana_bench.models import resolve_device
     from sana_bench.selftest.facts import measure_facts
     from sana_bench.selftest.results import own_file, save_selftest
@@ -64,6 +74,7 @@ def run_selftest(arguments: Arguments) -> Reply:
     from sana_bench.store import Store
 
     config = config_of(arguments)
+    declare(config.score.clip_model)
     store, path = Store(config.run.store), arguments.out or own_file()
     found = run_selftest(arguments.names, store, resolve_device(config.run.device))
     found = found.model_copy(update={"facts": measure_facts(found.metrics, store, resolve_device(config.run.device))})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sana_bench.commands import PASSED, REGRESSED, STAGE, WHOLE, command
 from sana_bench.commands.settings import config_arguments, config_of, refuse_settings, run_or_config_arguments
-from sana_bench.console import Reply, outcome_reply, result_table
+from sana_bench.console import Reply, outcome_reply, result_notes, result_table
 from sana_bench.usage import Arguments, Parser, UsageError
 
 VERDICT_CODES = {"passed": PASSED, "regressed": REGRESSED}
@@ -94,7 +94,7 @@ def run_score(arguments: Arguments) -> Reply:
     folder = score_images(config, arguments.images, arguments.suite) if arguments.images else score_stage(config)
     result = read_record(folder / "result.json", BenchmarkResult)
     return Reply(result.model_dump(mode="json"), [
-        result_table(result.results), f"result: {folder}", "next: sana-bench compare, with the same options" if not arguments.images else
+        result_table(result.results), *result_notes(result.results), f"result: {folder}", "next: sana-bench compare, with the same options" if not arguments.images else
         "next: --against FOLDER, to compare them with other images of the same prompts"])
 
 

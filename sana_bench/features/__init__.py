@@ -68,30 +68,45 @@ class ExtractorEntry:
     """Whether the store keeps its features. Those that could tell one person from another live in memory only."""
     pooled: str
     """The array that sums up the whole image, (D,), for distances between sets; empty where there is none."""
+    text: str
+    """The array of the prompt in the same space as `pooled`, (D,); empty where it reads no texts."""
+    made_with: tuple[str, ...]
+    """What else decides its features: a model's name, a prefix of the prompt."""
+    large_files: Callable[[], tuple[Path, ...]] | None
+    """Finds the files of weights that are neither an asset nor ours: the user's own, or of a hub, fetched where they are absent."""
     make: Callable[[str], Extractor]
     """device -> extractor."""
 
     def digest(self) -> str:
         """Changes with its version, its assets, its own weights, and everything it needs."""
         from sana_bench.assets import asset_digest
+        from sana_bench.file_hashes import sha256_cached
         from sana_bench.store import sha256_file
 
+        more = [*self.made_with, *map(sha256_cached, self.large_files() if self.large_files else ())]
         return digest_of([self.name, self.version, [asset_digest(name) for name in self.assets],
                           [sha256_file(path) for path in self.local_weights],
-                          [EXTRACTORS.get(name).digest() for name in self.needs]])
+                          [EXTRACTORS.get(name).digest() for name in self.needs], *([more] if more else [])])
+
+    @property
+    def always_here(self) -> bool:
+        """Whether its weights come with sana-bench and its assets, so that its metrics have a shipped self-test."""
+        from sana_bench.assets import is_optional
+
+        return self.large_files is None and not any(map(is_optional, self.assets)) and all(EXTRACTORS.get(name).always_here for name in self.needs)
 
 
 EXTRACTORS: Registry[ExtractorEntry] = Registry("extractor", "sana_bench.features")
 
 
 def register_extractor(name: str, *, version: int, needs: tuple[str, ...] = (), assets: tuple[str, ...] = (),
-                       local_weights: tuple[Path, ...] = (), kept: bool = True, pooled: str = "") -> Callable[[type], type]:
+                       local_weights: tuple[Path, ...] = (), kept: bool = True, pooled: str = "", text: str = "") -> Callable[[type], type]:
     """Class decorator: the class is called with the device and is then an Extractor."""
     return EXTRACTORS.decorator(name, lambda cls: ExtractorEntry(
         name=name, version=version, needs=needs, assets=assets, local_weights=local_weights, kept=kept,
-        pooled=pooled, make=cls))
+        pooled=pooled, text=text, made_with=(), large_files=None, make=cls))
 
 
 def image_features() -> list[str]:
-    """Extractors that sum up an image as a whole, on each of which every distance between sets is a metric."""
-    return [name for name in EXTRACTORS.names() if EXTRACTORS.get(name).pooled]
+    """Extractors that sum up an image as a whole and are always here, on each of which every distance between sets is a registered metric."""
+    return [name for name in EXTRACTORS.names() if EXTRACTORS.get(name).pooled and EXTRACTORS.get(name).always_here]

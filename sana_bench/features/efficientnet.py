@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from sana_bench.features import Features, View, register_extractor
-from sana_bench.features.network import Network, rows_at_once, run_rows
+from sana_bench.features.network import PooledNetwork
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @register_extractor("efficientnet_lite0", version=1, assets=("efficientnet_lite0",), pooled="features")
-class EfficientNetLite0(Network):
+class EfficientNetLite0(PooledNetwork):
     """Pooled features in front of the classifier, in float32; on a processor one image at a time, so that no batch can move them.
 
     The whole image is resized to 224 x 224 by PIL's antialiased bicubic filter on uint8 and normalised with ImageNet's mean
@@ -43,11 +43,8 @@ class EfficientNetLite0(Network):
     def prepare(self, view: View, known: Mapping[str, Features]) -> np.ndarray:
         return imagenet_normal(view.resized(SIDE))[None]
 
-    def forward(self, inputs: Sequence[np.ndarray]) -> list[Features]:
-        return [{"features": row_1D[0]} for row_1D in run_rows(self._pooled, inputs, self.device, rows_at_once(self.device))]
-
-    def _pooled(self, images_B3HW: torch.Tensor) -> torch.Tensor:
-        return self.model.forward_head(self.model.forward_features(images_B3HW), pre_logits=True)
+    def infer(self, rows_B: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_head(self.model.forward_features(rows_B), pre_logits=True)
 
 
 def load_pretrained(model: torch.nn.Module) -> None:

@@ -36,6 +36,23 @@ class Network(ABC):
         """Nothing native to free."""
 
 
+class PooledNetwork(Network):
+    """A network that sums up a whole image in one row. A subclass prepares (1, ...) float32 an image.
+
+    Features:
+        features: (D,) float32.
+    """
+
+    device: str
+
+    @abstractmethod
+    def infer(self, rows_B: torch.Tensor) -> torch.Tensor:
+        """(B, ...) float32 on the device -> (B, D)."""
+
+    def forward(self, inputs: Sequence[np.ndarray]) -> list[Features]:
+        return [{"features": row_1D[0]} for row_1D in run_rows(self.infer, inputs, self.device, rows_at_once(self.device))]
+
+
 def rows_at_once(device: str) -> int:
     """Rows of a batch: one on a processor, where more gain nothing."""
     return 1 if device == "cpu" else ROWS_ON_ACCELERATOR

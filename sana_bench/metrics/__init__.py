@@ -20,7 +20,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from sana_bench.features import EXTRACTORS, Features
+from sana_bench.errors import ConfigError
+from sana_bench.features import EXTRACTORS, Features, image_features
 from sana_bench.prompts import Prompt, Target
 from sana_bench.registry import Registry
 from sana_bench.store import digest_of, sha256_file
@@ -62,6 +63,13 @@ class SampleMetric(Protocol):
     def score(self, sample: ScoredSample) -> float | Unscored: ...
 
 
+class FlaggingMetric(SampleMetric, Protocol):
+    """A sample metric that has something to say of some images that it gives a value."""
+
+    def flag(self, sample: ScoredSample) -> str:
+        """The same words for every such image, for they are counted; empty for the others."""
+
+
 class PartMetric(SampleMetric, Protocol):
     """A sample metric that also has a value for every hand, face or body that it finds."""
 
@@ -90,6 +98,13 @@ class SetMetric(Protocol):
         Raises:
             InsufficientSamplesError: too few samples to mean anything.
         """
+
+
+class NotingMetric(SetMetric, Protocol):
+    """A set metric that has something to say beside its value."""
+
+    def note(self, samples: Sequence[ScoredSample]) -> str:
+        """One clause on what it makes of these samples, at least one; empty where there is nothing to say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +142,11 @@ class MetricEntry:
     def extractors(self) -> tuple[str, ...]:
         return (self.extractor, *self.also_reads)
 
+    @property
+    def always_here(self) -> bool:
+        """Whether it can be measured without fetching weights by name; the others have no shipped self-test."""
+        return all(EXTRACTORS.get(name).always_here for name in self.extractors)
+
     def extractor_digest(self) -> str:
         """Changes with everything that its features are made with, and with the files that it makes a value of them with."""
         digests = [*(EXTRACTORS.get(name).digest() for name in self.extractors), *map(sha256_file, self.files)]
@@ -144,13 +164,37 @@ def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], 
                     also_reads: tuple[str, ...] = (), files: tuple[Path, ...] = (), usual: bool = True,
                     sees: tuple[str, ...] = ()) -> Callable[[type], type]:
     """Class decorator; sets `extractor` on the class, whose docstring is the metric's card."""
-    def entry(cls: type) -> MetricEntry:
-        cls.extractor = extractor
-        explanation, card = read_card(cls.__doc__ or "")
-        return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, also_reads=also_reads,
-                           higher_is_better=higher_is_better, unit=unit, budget=budget, needs_reference=needs_reference,
-                           fewest_images=fewest_images, files=files, usual=usual, sees=sees, explanation=explanation, card=card, make=cls)
-    return METRICS.decorator(name, entry)
+    return METRICS.decorator(name, lambda cls: metric_entry(
+        cls, name=name, version=version, kind=kind, extractor=extractor, also_reads=also_reads, higher_is_better=higher_is_better, unit=unit,
+        budget=budget, needs_reference=needs_reference, fewest_images=fewest_images, files=files, usual=usual, sees=sees))
+
+
+def metric_entry(cls: type, *, extractor: str, also_reads: tuple[str, ...] = (), needs_reference: bool = False, fewest_images: int = 0,
+                 files: tuple[Path, ...] = (), usual: bool = True, **what_it_is) -> MetricEntry:
+    """The entry of a class, unregistered; the arguments are those of `register_metric`."""
+    cls.extractor = extractor
+    explanation, card = read_card(cls.__doc__ or "")
+    return MetricEntry(extractor=extractor, also_reads=also_reads, needs_reference=needs_reference, fewest_images=fewest_images, files=files,
+                       usual=usual, explanation=explanation, card=card, make=cls, **what_it_is)
+
+
+def on_every_extractor(family: str, make: Callable[[str], MetricEntry], explanation: str, *, texts: bool = False) -> None:
+    """Make `<family>_<extractor>` a metric of every extractor that sums up images; registered where its weights are always here.
+
+    Args:
+        make: an extractor's name -> the metric on it, which has that name.
+        texts: only of extractors that read texts too.
+    """
+    def checked(extractor: str) -> MetricEntry:
+        entry = EXTRACTORS.get(extractor)
+        if not (entry.text if texts else entry.pooled):
+            raise ConfigError(f'no metric "{family}_{extractor}": {extractor} {"reads no texts" if texts else "does not sum up images"}')
+        return make(extractor)
+
+    METRICS.add_family(family, checked, explanation)
+    for name in image_features():
+        if EXTRACTORS.get(name).text or not texts:
+            METRICS.register(f"{family}_{name}", make(name))
 
 
 def usual_metrics() -> list[str]:

@@ -15,8 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sana_bench.features import EXTRACTORS, image_features
-from sana_bench.metrics import register_metric
+from sana_bench.metrics import MetricEntry, metric_entry, on_every_extractor
 from sana_bench.metrics.feature_distance import FeatureDistance
 from sana_bench.metrics.kernel import MIN_IMAGES, kernel_distance_of_subset, statistics_under
 
@@ -51,7 +50,9 @@ class Cmmd(FeatureDistance):
         return SCALE * kernel_distance_of_subset(statistics, indices)
 
 
-for _name in image_features():
-    if EXTRACTORS.get(_name).pooled == "image":  # those of models that read images and texts
-        register_metric(f"cmmd_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="MMD² x 1000", budget=0.5,
-                        needs_reference=True, sees=("set_collapsed", "one_gender"))(Cmmd.on(_name))
+def _cmmd_on(extractor: str) -> MetricEntry:
+    return metric_entry(Cmmd.on(extractor), name=f"cmmd_{extractor}", version=1, kind="set", extractor=extractor, higher_is_better=False,
+                        unit="MMD² x 1000", budget=0.5, needs_reference=True, sees=("set_collapsed", "one_gender"), usual=extractor == "clip_tiny")
+
+
+on_every_extractor("cmmd", _cmmd_on, "CMMD, of models that read images and texts", texts=True)

@@ -12,12 +12,12 @@ Source: Heusel et al. 2017 (arXiv 1706.08500), eq. 6; Gram form as in FastFID (M
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sana_bench.features import image_features
-from sana_bench.metrics import register_metric
+from sana_bench.errors import ConfigError
+from sana_bench.metrics import METRICS, MetricEntry, ScoredSample, metric_entry, on_every_extractor
 from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
 
 # A covariance of N images has rank N - 1 at most. Below eight, which image is left out moves it more than a model does.
@@ -88,7 +88,7 @@ class Frechet(FeatureDistance):
     diversity metrics.
 
     Formula: |m_g - m_r|^2 + Tr(S_g) + Tr(S_r) - 2 Tr((S_g S_r)^(1/2)) over means and covariances of generated and real features.
-    Source: Heusel et al. 2017 (arXiv 1706.08500), with {features} features instead of Inception-v3's; it is not `fid`.
+    Source: Heusel et al. 2017 (arXiv 1706.08500), with {features} features instead of Inception-v3's, which make `fid`.
     Limits: it sees images as the extractor does, in small: neither blur, noise and texture at 2K nor a broken hand. It depends on N and on the
         reference people.
     Use: compares two models at the same N with the same real images. Its absolute value means nothing.
@@ -98,11 +98,26 @@ class Frechet(FeatureDistance):
     reduce = staticmethod(frechet_statistics)
     distance = staticmethod(frechet_of_subset)
 
+    def note(self, samples: Sequence[ScoredSample]) -> str:
+        """What people must know beside the value: how much of it few images alone would make."""
+        from sana_bench.metrics.frechet_floor import small_sample_floor
+
+        floor = small_sample_floor(self.real_MD, len(samples))
+        return f"{len(samples)} images like the {len(self.real_MD)} real ones would read about {floor:.3g}" if floor is not None else ""
+
 
 # EfficientNet: for photographs of two groups of people it is 53 at N = 196 and 90 at N = 16; a blur of 3 pixels at 512 adds 27. Five is
 # a fifth of that blur, and about one standard deviation of a paired difference at N = 16. Unit features of CLIP are below 2 apart.
 BUDGETS = {"efficientnet_lite0": 5.0, "clip_tiny": 0.02}
 
-for _name in image_features():
-    register_metric(f"fd_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="squared feature units",
-                    budget=BUDGETS.get(_name, 5.0), needs_reference=True, fewest_images=1000, usual=_name == USUAL, sees=("set_collapsed", "one_gender"))(Frechet.on(_name))
+
+def _frechet_on(extractor: str) -> MetricEntry:
+    if extractor == "inception_v3":
+        raise ConfigError('the Fréchet distance on inception_v3 is called "fid"')
+    return metric_entry(Frechet.on(extractor), name=f"fd_{extractor}", version=1, kind="set", extractor=extractor, higher_is_better=False,
+                        unit="squared feature units", budget=BUDGETS.get(extractor, 5.0), needs_reference=True, fewest_images=1000,
+                        usual=extractor == USUAL, sees=("set_collapsed", "one_gender"))
+
+
+on_every_extractor("fd", _frechet_on, "Fréchet distance")
+METRICS.register("fd_dinov2", _frechet_on("dinov2"))  # listed, since people know it by name

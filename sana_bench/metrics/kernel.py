@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from sana_bench.features import image_features
-from sana_bench.metrics import register_metric
+from sana_bench.metrics import MetricEntry, metric_entry, on_every_extractor
 from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
 
 # The estimator is unbiased at any size; one pair is the least for which it is defined. Its interval tells the rest.
@@ -100,6 +99,11 @@ class KernelDistance(FeatureDistance):
 BUDGETS = {"efficientnet_lite0": 5.0}
 SEEN = {"efficientnet_lite0": ("set_collapsed", "one_gender", "picture_darker")}
 
-for _name in image_features():
-    register_metric(f"kid_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="MMD² x 1000", budget=BUDGETS.get(_name, 5.0),
-                    needs_reference=True, usual=_name == USUAL, sees=SEEN.get(_name, ("set_collapsed", "one_gender")))(KernelDistance.on(_name))
+
+def _kernel_on(extractor: str) -> MetricEntry:
+    return metric_entry(KernelDistance.on(extractor), name=f"kid_{extractor}", version=1, kind="set", extractor=extractor, higher_is_better=False,
+                        unit="MMD² x 1000", budget=BUDGETS.get(extractor, 5.0), needs_reference=True, usual=extractor == USUAL,
+                        sees=SEEN.get(extractor, ("set_collapsed", "one_gender")))
+
+
+on_every_extractor("kid", _kernel_on, "kernel distance")

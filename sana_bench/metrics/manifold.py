@@ -14,8 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sana_bench.features import image_features
-from sana_bench.metrics import register_metric
+from sana_bench.metrics import MetricEntry, metric_entry, on_every_extractor
 from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
 
 K = 5
@@ -119,9 +118,28 @@ class Recall(_Manifold):
         return float((statistics["to_real"][chosen] < radii_n[:, None]).any(axis=0).mean())
 
 
-for _name in image_features():
-    for _title, _family, _sees in (("precision", Precision, ("picture_noisy",)), ("density", Density, ("picture_noisy",)), ("coverage", Coverage, ("set_collapsed",)),
-                                   ("recall", Recall, ("set_collapsed",))):
-        register_metric(f"{_title}_{_name}", version=1, kind="set", extractor=_name, higher_is_better=True,
-                        unit="share" if _title != "density" else "balls a ball of real ones", budget=0.05, needs_reference=True,
-                        fewest_images=100, usual=(_title, _name) == ("coverage", USUAL), sees=_sees)(_family.on(_name))
+_SHARED = dict(version=1, kind="set", higher_is_better=True, budget=0.05, needs_reference=True, fewest_images=100)
+
+
+def _precision_on(extractor: str) -> MetricEntry:
+    return metric_entry(Precision.on(extractor), name=f"precision_{extractor}", extractor=extractor, unit="share", usual=False, sees=("picture_noisy",), **_SHARED)
+
+
+def _density_on(extractor: str) -> MetricEntry:
+    return metric_entry(Density.on(extractor), name=f"density_{extractor}", extractor=extractor, unit="balls a ball of real ones", usual=False,
+                        sees=("picture_noisy",), **_SHARED)
+
+
+def _coverage_on(extractor: str) -> MetricEntry:
+    return metric_entry(Coverage.on(extractor), name=f"coverage_{extractor}", extractor=extractor, unit="share", usual=extractor == USUAL,
+                        sees=("set_collapsed",), **_SHARED)
+
+
+def _recall_on(extractor: str) -> MetricEntry:
+    return metric_entry(Recall.on(extractor), name=f"recall_{extractor}", extractor=extractor, unit="share", usual=False, sees=("set_collapsed",), **_SHARED)
+
+
+on_every_extractor("precision", _precision_on, "share of generated images among real ones")
+on_every_extractor("density", _density_on, "how far in the middle of real images generated ones lie")
+on_every_extractor("coverage", _coverage_on, "share of real images with a generated one near")
+on_every_extractor("recall", _recall_on, "share of real images among generated ones")

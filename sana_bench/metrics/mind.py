@@ -16,8 +16,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sana_bench.features import image_features
-from sana_bench.metrics import register_metric
+from sana_bench.metrics import MetricEntry, metric_entry, on_every_extractor
 from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
 
 NUM_DIRECTIONS, SEED = 1000, 2020
@@ -87,6 +86,9 @@ class Mind(FeatureDistance):
     distance = staticmethod(mind_of_subset)
 
 
-for _name in image_features():
-    register_metric(f"mind_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="squared feature units", budget=5.0,
-                    needs_reference=True, usual=_name == USUAL, sees=("set_collapsed", "one_gender"))(Mind.on(_name))
+def _mind_on(extractor: str) -> MetricEntry:
+    return metric_entry(Mind.on(extractor), name=f"mind_{extractor}", version=1, kind="set", extractor=extractor, higher_is_better=False,
+                        unit="squared feature units", budget=5.0, needs_reference=True, usual=extractor == USUAL, sees=("set_collapsed", "one_gender"))
+
+
+on_every_extractor("mind", _mind_on, "distance along random directions")

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sana_bench.features import image_features
-from sana_bench.metrics import MetricContext, register_metric
+from sana_bench.metrics import MetricContext, MetricEntry, metric_entry, on_every_extractor
 from sana_bench.metrics.composition import vendi_score
 from sana_bench.metrics.feature_distance import FeatureDistance, check_num_images
 
@@ -50,6 +49,9 @@ class VendiImages(FeatureDistance):
         return vendi_score(statistics["similarity"][np.ix_(chosen, chosen)])
 
 
-for _name in image_features():
-    register_metric(f"vendi_{_name}", version=1, kind="set", extractor=_name, higher_is_better=True, unit="different images", budget=0.2, usual=False,
-                    sees=("set_collapsed",))(VendiImages.on(_name))
+def _vendi_on(extractor: str) -> MetricEntry:
+    return metric_entry(VendiImages.on(extractor), name=f"vendi_{extractor}", version=1, kind="set", extractor=extractor, higher_is_better=True,
+                        unit="different images", budget=0.2, usual=False, sees=("set_collapsed",))
+
+
+on_every_extractor("vendi", _vendi_on, "effective number of different images")

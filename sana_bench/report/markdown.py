@@ -45,9 +45,10 @@ def render_markdown(page: Page) -> str:
 def _line(row: Row) -> str:
     verdict = row.verdict
     unit = f" {escape_markdown(verdict.unit)}" if verdict.unit else ""
+    why = "; ".join(filter(None, [verdict.reason, row.result.note if row.result else ""]))
     return (f"| {escape_markdown(verdict.metric)} {'↑' if verdict.higher_is_better else '↓'} | {number(verdict.baseline)} | "
             f"{number(verdict.candidate)} | {signed(verdict.difference)} | {interval(verdict.ci_low, verdict.ci_high)} | "
-            f"{number(verdict.budget)}{unit} | {row.words.symbol} {row.words.label} | {escape_markdown(verdict.reason)} |")
+            f"{number(verdict.budget)}{unit} | {row.words.symbol} {row.words.label} | {escape_markdown(why)} |")
 
 
 def _people(page: Page) -> list[str]:

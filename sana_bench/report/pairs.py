@@ -170,7 +170,7 @@ def _pair_score(result: MetricResult, verdict: Verdict | None, ours: tuple[float
     if before is None or after is None or verdict is None:
         return PairScore(result.metric, before, after, None, None, "; ".join(reasons))
     harm = loss_in_budgets(result, after - before, verdict.budget)
-    return PairScore(result.metric, before, after, after - before, harm, "")
+    return PairScore(result.metric, before, after, after - before, harm, "; ".join(reasons))
 
 
 def worst_pairs(report: RegressionReport, pairs: Sequence[Pair], album: Album) -> list[WorstPair]:

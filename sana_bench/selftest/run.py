@@ -59,13 +59,13 @@ class Material:
 
 
 def run_selftest(names: Sequence[str], store: Store, device: str) -> SelfTest:
-    """Test the metrics of these names, or all.
+    """Test the metrics of these names, or all whose weights are always here.
 
     Raises:
         ConfigError: an unknown name.
         SanaBenchError: an asset is missing.
     """
-    entries = [METRICS.get(name) for name in names or METRICS.names()]
+    entries = [METRICS.get(name) for name in names or [name for name in METRICS.names() if METRICS.get(name).always_here]]
     material = gather(entries, store, device)
     pictures = [each.photograph.item.load() for each in material.tested if each.photograph.kind == "studio_posture"]
     seconds = measure_seconds(sorted({name for entry in entries for name in entry.extractors}), pictures, material.tested[0].photograph.item.prompt, device)

@@ -69,7 +69,9 @@ def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
         "face_features": {"features": np.abs(FIXED_FACE + (1 - damage) * rng.normal(size=(num_faces, NUM_FEATURES)))},
         "texture": {name: np.array([usual + worse * damage + 0.01 * rng.normal()]) for name, usual, worse in (
             ("sharpness", -1.5, -2), ("glcm_entropy", 5, -2), ("compression_ratio", 8, 10), ("blockiness", 1, 1), ("seam", 1, 5))},
-        "clip_tiny": {"image": image / np.linalg.norm(image), "text": TEXT / np.linalg.norm(TEXT), "truncated": np.zeros(1)},
+        "inception_v3": {"features": spread + damage}, "dinov2": {"features": spread + damage},
+        **{name: {"image": image / np.linalg.norm(image), "text": TEXT / np.linalg.norm(TEXT), "truncated": np.zeros(1), "scale": np.full(1, 100)}
+           for name in ("clip_tiny", "clip_vit_l_14_openai", "pickscore_v1", "hps_v2_1")},
     }
     return {extractor: {name: array.astype(np.float32) for name, array in parts.items()}
             for extractor, parts in arrays.items()}

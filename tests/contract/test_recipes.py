@@ -37,7 +37,7 @@ def test_suite_metrics_and_trainer_exist(config: RunConfig) -> None:
     from sana_bench.training import TRAINERS
 
     assert load_suite(config.score.suite).prompt
-    assert set(config.score.metrics) <= set(METRICS.names())
+    assert all(name in METRICS for name in (*config.score.metrics, *config.score.extra_metrics))
     assert config.train.trainer in TRAINERS.names()
 
 
@@ -45,6 +45,16 @@ def test_reference_and_training_never_share_people(config: RunConfig) -> None:
     from sana_bench.data.manifest import check_apart
 
     check_apart(config.data.training, config.data.reference)
+
+
+def test_a_big_recipe_measures_clip_score_as_others_do(config: RunConfig) -> None:
+    """On a model that others use too; the embedded recipe stays without a download."""
+    from sana_bench.metrics import METRICS
+    from sana_bench.score import chosen_metrics
+
+    names = [entry.name for entry in chosen_metrics(config)]
+    assert ("clip_score_vit_l_14_openai" in names) is (config.model.base != TINY_SANA)
+    assert all(METRICS.get(name).always_here for name in names) is (config.model.base == TINY_SANA)
 
 
 def test_images_are_drawn_at_2k(config: RunConfig) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sana_bench.metrics import MetricContext, ScoredSample, Unscored
-from sana_bench.metrics.clip_score import ClipScoreTinyClip, clip_score
+from sana_bench.config import load_config
+from sana_bench.metrics import METRICS, MetricContext, ScoredSample
+from sana_bench.metrics.clip_score import CUT, clip_s, clip_score
 from sana_bench.prompts import Prompt, Target
+from sana_bench.score import evaluate_metric
 
 TEXT = np.array([1, 0], np.float32)
 
@@ -37,12 +39,21 @@ def test_falls_as_the_image_turns_away() -> None:
     assert values == sorted(values, reverse=True)
 
 
-def test_a_truncated_prompt_has_no_score_but_a_reason() -> None:
-    metric = ClipScoreTinyClip(MetricContext(reference=[], target=Target()))
+def test_clip_s_is_another_scale_of_the_same_angle() -> None:
+    assert clip_s(at_angle(60), TEXT) == pytest.approx(1.25) and clip_s(at_angle(120), TEXT) == 0
 
-    def score(truncated: bool) -> float | Unscored:
-        features = {"clip_tiny": {"image": TEXT, "text": TEXT, "truncated": np.array([truncated])}}
-        return metric.score(ScoredSample(sample_id="a_0", prompt=Prompt(id="a", text="a man"), features=features))
 
-    assert score(False) == pytest.approx(100)
-    assert score(True) == Unscored("prompt longer than the model reads")
+def sample_of(index: int, degrees: float, truncated: bool) -> ScoredSample:
+    features = {"clip_tiny": {"image": at_angle(degrees), "text": TEXT, "truncated": np.array([truncated])}}
+    return ScoredSample(sample_id=f"p{index}_0", prompt=Prompt(id=f"p{index}", text="a man"), features=features)
+
+
+def test_a_prompt_that_is_cut_is_scored_flagged_and_counted() -> None:
+    samples = [sample_of(index, 10 * index, truncated=index > 5) for index in range(8)]
+    entry = METRICS.get("clip_score_tiny_clip")
+    rows, _, result = evaluate_metric(entry, entry.make(MetricContext(reference=[], target=Target())), samples, load_config("tiny"))
+    assert [row.value for row in rows] == [pytest.approx(100 * np.cos(np.radians(10 * index)), abs=1e-4) for index in range(8)]
+    assert [row.reason for row in rows] == [""] * 6 + [CUT] * 2
+    assert (result.num_scored, result.num_unscored, result.note) == (8, 0, f"2 × {CUT}")
+    _, _, whole = evaluate_metric(entry, entry.make(MetricContext(reference=[], target=Target())), samples[:6], load_config("tiny"))
+    assert whole.note == ""

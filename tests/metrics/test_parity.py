@@ -76,7 +76,7 @@ def test_which_images_count() -> None:
     assert metric.usable(image_of(0, 0.5, 0, 0.5)) == Unscored("undetermined presentation")
     assert metric.usable(image_of(0, 1.0, 5, 0.5, faces=0)) is None, "a lost face takes part"
     assert metric.usable(image_of(0, 1.0, 5, 0.5, faces=0, expected=0)) == Unscored("no face found")
-    assert metric.usable(image_of(0, 1.0, 5, 0.5, truncated=True)) == Unscored("prompt longer than the model reads")
+    assert metric.usable(image_of(0, 1.0, 5, 0.5, truncated=True)) is None, "a prompt that is cut is scored"
     labels = metric.statistics([image_of(0, 0.5, 5, 0.5), image_of(1, 0.9, 0, 0.5)])
     assert labels["gender"].tolist() == [UNDETERMINED, 0] and labels["skin_tone"].tolist() == [1, UNDETERMINED]
     lost = metric.statistics([image_of(0, 1.0, 5, 0.5, faces=0), image_of(1, np.nan, 5, 0.5)])

@@ -14,6 +14,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ import pytest
 import sana_bench
 from sana_bench import assets
 from sana_bench.assets.pins import ASSETS, Asset
-from sana_bench.assets.sources import LocalFolder, Wheel
+from sana_bench.assets.sources import LocalFolder, Url, Wheel
 from sana_bench.errors import AssetError
 
 REPOSITORY = Path(sana_bench.__file__).parents[1]
@@ -201,7 +202,7 @@ def test_a_shipped_asset_is_pinned_and_named_in_the_notice(name: str) -> None:
     for path, pin in {**asset.members, **asset.files}.items():
         assert re.fullmatch(r"[0-9a-f]{64}", pin), path
         assert not Path(path).is_absolute() and ".." not in Path(path).parts
-    assert f"{asset.source.distribution} {asset.source.version}" in notice
+    assert str(asset.source) in notice
     assert name in notice and asset.licence in notice
 
 
@@ -269,8 +270,6 @@ def test_a_wrong_hash_installs_nothing_and_keeps_what_was_there(cache: Path, lin
 
 def test_an_assembled_file_that_comes_out_otherwise_is_refused(cache: Path, links: Path,
                                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     from sana_bench.assets.pins import Bundle
 
     def write(members: Path, bundle: Path) -> None:
@@ -377,6 +376,63 @@ def test_an_altered_file_is_found_and_mended_and_foreign_files_stay(links: Path,
     assert (folder / "mine.txt").read_text() == "not from a pull"
 
 
+def url_asset(server: Server, size: int = len(WEIGHTS)) -> Asset:
+    return Asset(purpose="a toy", licence="MIT", source=Url(address=f"{server.url}/weights/toy.bin", size=size), members={"toy.bin": sha256(WEIGHTS)},
+                 optional=True)
+
+
+def test_a_file_at_an_address_is_fetched_once(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ASSETS, "toy", url_asset(server))
+    server.files["/weights/toy.bin"] = WEIGHTS
+    path = assets.asset_path("toy")
+    assert path.name == "toy.bin" and path.read_bytes() == WEIGHTS
+    asked = len(server.asked)
+    monkeypatch.setenv("SANA_BENCH_OFFLINE", "1")
+    assert assets.asset_path("toy") == path and len(server.asked) == asked
+
+
+@pytest.mark.parametrize("trouble", ["not there", "other bytes", "another size", "hangs up", "nobody listens"])
+def test_an_address_that_does_not_serve_the_file_installs_nothing(trouble: str, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files.update({} if trouble == "not there" else {"/weights/toy.bin": WEIGHTS[::-1] if trouble == "other bytes" else WEIGHTS})
+    server.after_half = "hang up" if trouble == "hangs up" else "go on"
+    asset = url_asset(server, size=len(WEIGHTS) + (trouble == "another size"))
+    if trouble == "nobody listens":
+        asset = replace(asset, source=Url(address="http://127.0.0.1:9/weights/toy.bin", size=1))
+    monkeypatch.setitem(ASSETS, "toy", asset)
+    expected = {"not there": "404", "other bytes": f"expected {sha256(WEIGHTS)}", "nobody listens": "Check the network"}.get(trouble, "bytes of")
+    with pytest.raises(AssetError, match=expected):
+        assets.asset_path("toy")
+    assert installed(cache) == []
+
+
+def test_offline_an_address_is_not_asked_and_the_message_says_how_to_get_it(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ASSETS, "toy", url_asset(server))
+    monkeypatch.setenv("SANA_BENCH_OFFLINE", "1")
+    with pytest.raises(AssetError, match=r"toy \(a toy; toy.bin with SHA-256 [0-9a-f]{64}\) is not installed.*toy.bin is not here.*`sana-bench assets pull toy` on a machine.*copy its folder toy-[0-9a-f]{16}"):
+        assets.asset_path("toy")
+    assert server.asked == []
+
+
+def test_an_optional_asset_is_pulled_by_name_only(server: Server, links: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SHIPPED:
+        monkeypatch.delitem(ASSETS, name)
+    monkeypatch.setitem(ASSETS, "toy", toy_asset())
+    monkeypatch.setitem(ASSETS, "extra", url_asset(server))
+    server.files["/weights/toy.bin"] = WEIGHTS
+    assert assets.pull() == ["toy"] and server.asked == []
+    assert [(row.name, row.installed, row.optional) for row in assets.status()] == [("extra", False, True), ("toy", True, False)]
+    assert assets.pull(["extra"]) == ["extra"] and assets.verify() == ["extra", "toy"]
+    assets.asset_path("extra").write_bytes(b"altered")
+    assert assets.pull() == ["extra"], "one that is installed is mended like the others"
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if isinstance(ASSETS[name].source, Url)])
+def test_addresses_are_of_one_file_over_https(name: str) -> None:
+    source = ASSETS[name].source
+    assert source.address.startswith("https://") and source.size > 1e6 and ASSETS[name].optional
+    assert list(ASSETS[name].members) == [source.address.rpartition("/")[2]]
+
+
 def test_verify_of_a_named_asset_that_is_absent_fails(toy: None) -> None:
     assert assets.verify() == []
     with pytest.raises(AssetError, match="toy: toy.bin"):
@@ -420,7 +476,7 @@ def test_a_hub_file_that_is_absent_or_altered_is_refused(server: Server, cache: 
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     _, errors = child("hub").communicate()
-    assert "AssetError: hub owner/toy@0123456789ab could not be fetched" in errors and "Traceback" not in errors
+    assert "AssetError: toy" in errors and "hub owner/toy@0123456789ab could not be fetched" in errors and "Traceback" not in errors
     server.files[f"/owner/toy/resolve/{COMMIT}/toy.bin"] = WEIGHTS
     _, errors = child("hub", pin=sha256(b"other")).communicate()
     assert f"toy.bin of hub owner/toy@0123456789ab has SHA-256 {sha256(WEIGHTS)}" in errors

@@ -1,0 +1,273 @@
+"""Any CLIP that open_clip can build, as an extractor: the released ones by name, your own where the recipe declares them.
+
+`clip_<architecture>_<tag>` is one of `open_clip.list_pretrained()`, in lower case with underscores: `clip_vit_b_32_laion2b_s34b_b79k`.
+`clip_<name>` is the [[score.clip_model]] of that name. With `_depicts` at the end it reads "A photo depicts " before every prompt.
+Weights that are no pinned asset count by their content, so that a tag whose weights move on the hub is another extractor.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from sana_bench.errors import AssetError, ConfigError
+from sana_bench.features import EXTRACTORS, ExtractorEntry, Features, View
+from sana_bench.features.clip_network import ClipInput, ClipNetwork
+from sana_bench.registry import near_names
+
+if TYPE_CHECKING:
+    import torch
+
+    from sana_bench.config import ClipModelSection
+
+FAMILY, DEPICTS = "clip", "_depicts"
+PREFIX_OF_HESSEL = "A photo depicts "
+FOLDER_SCHEMAS = ("hf-hub:", "local-dir:")
+"""Where open_clip takes architecture and weights from one place; the files have these names there."""
+CONFIG_FILE, WEIGHTS_FILES = "open_clip_config.json", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipModel:
+    """Which model, which weights, and how it reads."""
+
+    extractor: str
+    model: str
+    """Architecture, of `open_clip.list_models()`; or `hf-hub:OWNER/NAME` or `local-dir:FOLDER`."""
+    tag: str = ""
+    """open_clip's name of released weights, which also says how images are normalised and which GELU is meant."""
+    asset: str = ""
+    """Weights that are a pinned asset."""
+    file: str = ""
+    """Weights on disk."""
+    sha256: str = ""
+    """What the weights must hash to, where that was declared."""
+    prefix: str = ""
+    """Put before every prompt."""
+    resize_mode: str = ""
+    """Instead of the tag's: `shortest` and crop, `longest` and pad, or `squash`."""
+
+
+PINNED = {each.extractor: each for each in (
+    ClipModel(extractor="clip_vit_l_14_openai", model="ViT-L-14", tag="openai", asset="clip_vit_l_14_openai"),
+    ClipModel(extractor="pickscore_v1", model="ViT-H-14", asset="pickscore_v1"),
+    ClipModel(extractor="hps_v2_1", model="ViT-H-14", asset="hps_v2_1", resize_mode="longest"),
+)}
+DECLARED: dict[str, ClipModel] = {}
+"""By extractor: those of the recipe in use."""
+
+
+class OpenClip(ClipNetwork):
+    """A CLIP as open_clip builds it. Images are resized as the model's makers did; prompts beyond the context are cut, and their end token is kept.
+
+    Features: those of ClipNetwork, the text with the prefix, and
+        scale: (1,) float32, what the model multiplies cosines with (its logit scale).
+    """
+
+    def __init__(self, spec: ClipModel, device: str):
+        import open_clip
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        super().__init__(load_model(spec), device)
+        self.prefix = spec.prefix
+        self.preprocess = image_transform_v2(PreprocessCfg(**self.model.visual.preprocess_cfg), is_train=False)
+        self.tokenizer = open_clip.get_tokenizer(spec.model)
+        if getattr(self.tokenizer, "reduction_fn", None):
+            self.tokenizer.reduction_fn = None  # CLIPA's tokenizers drop words at random; cutting is the same each time
+        self.scale = float(self.model.logit_scale.detach().exp())
+
+    def pixels(self, view: View) -> np.ndarray:
+        return self.picture(view.image)[None].numpy()
+
+    def picture(self, image: Image.Image) -> torch.Tensor:
+        """(3, S, S) float32, as the model's makers resize and normalise."""
+        return self.preprocess(image)
+
+    def tokens(self, prompt: str) -> tuple[np.ndarray, bool]:
+        text = self.prefix + prompt
+        return self.tokenizer([text]).numpy(), num_tokens(self.tokenizer, text) > self.tokenizer.context_length
+
+    def forward(self, inputs: Sequence[ClipInput]) -> list[Features]:
+        return [{**found, "scale": np.array([self.scale], np.float32)} for found in super().forward(inputs)]
+
+
+def num_tokens(tokenizer, text: str) -> int:
+    """How many tokens a text has with its start and end tokens, uncut. Each of open_clip's three kinds of tokenizer counts in its own way."""
+    from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, basic_clean, canonicalize_text
+
+    if isinstance(tokenizer, HFTokenizer):
+        ends = 3 if tokenizer.tokenizer_mode == "clips" else 0  # that mode adds its own start, end and class tokens
+        return len(tokenizer.tokenizer(tokenizer.clean_fn(text), add_special_tokens=not ends).input_ids) + ends
+    if isinstance(tokenizer, SigLipTokenizer):
+        return len(tokenizer.tokenizer(canonicalize_text(basic_clean(text))).input_ids)
+    return len(tokenizer.encode(text)) + 2
+
+
+def load_model(spec: ClipModel) -> torch.nn.Module:
+    """The model in float32 and eval mode, with its way to prepare images in `visual.preprocess_cfg`.
+
+    Raises:
+        AssetError: weights are missing, altered or of another architecture, or open_clip cannot build the model.
+    """
+    import open_clip
+
+    path, *_ = files_of(spec)
+    tag = open_clip.get_pretrained_cfg(spec.model, spec.tag) if spec.tag else {}
+    reads = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
+    reads |= {"resize_mode": spec.resize_mode} if spec.resize_mode else {}
+    try:
+        model = open_clip.create_model(spec.model, load_weights=False, pretrained_text=False, force_quick_gelu=tag.get("quick_gelu", False),
+                                       force_preprocess_cfg=reads)
+        _load_weights(model, path)
+    except (RuntimeError, ValueError, KeyError, OSError) as error:  # an unknown architecture, other shapes, another file, or a hub out of reach
+        raise AssetError(f"{spec.extractor}: open_clip cannot make {spec.model} of {path}: {str(error).strip():.300}. Check the architecture "
+                         f"(`open_clip.list_models()`) and the weights") from error
+    return model.float().eval()
+
+
+def _load_weights(model: torch.nn.Module, path: Path) -> None:
+    import open_clip
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    from sana_bench.features.clip_conversion import KEY, from_transformers
+
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="numpy") as file:
+            in_transformers_layout = KEY in file.keys()
+        if in_transformers_layout:
+            model.load_state_dict(from_transformers(load_file(path)))
+            return
+    open_clip.load_checkpoint(model, str(path), weights_only=True)
+
+
+def files_of(spec: ClipModel) -> tuple[Path, ...]:
+    """The weights, and the config that lies beside them where there is one; fetched where they are absent.
+
+    Raises:
+        AssetError: out of reach, or not what was declared.
+    """
+    from sana_bench.assets import asset_path
+    from sana_bench.file_hashes import sha256_cached
+
+    if spec.asset:
+        return (asset_path(spec.asset),)
+    files = _declared_or_released(spec)
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing:
+        raise AssetError(f"{spec.extractor}: no file {', '.join(missing)}. Correct score.clip_model")
+    if spec.sha256 and sha256_cached(files[0]) != spec.sha256:
+        raise AssetError(f"{spec.extractor}: {files[0]} has SHA-256 {sha256_cached(files[0])}, and score.clip_model says {spec.sha256}")
+    return files
+
+
+def _declared_or_released(spec: ClipModel) -> tuple[Path, ...]:
+    schema = next((each for each in FOLDER_SCHEMAS if spec.model.startswith(each)), "")
+    place = spec.model.removeprefix(schema)
+    if schema == "local-dir:":
+        folder = Path(place).expanduser()
+        return (next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), folder / WEIGHTS_FILES[0]), folder / CONFIG_FILE)
+    if schema == "hf-hub:":
+        return _hub_file(place, *WEIGHTS_FILES), _hub_file(place, CONFIG_FILE)
+    if spec.file:
+        return (Path(spec.file).expanduser(),)
+    import open_clip
+
+    repository, _, name = open_clip.get_pretrained_cfg(spec.model, spec.tag)["hf_hub"].rpartition("/")
+    return (_hub_file(repository, *([name] if name else WEIGHTS_FILES)),)
+
+
+def _hub_file(repository: str, *names: str) -> Path:
+    """The first of these files that the hub's repository has, through the hub's own cache."""
+    from huggingface_hub import hf_hub_download
+
+    from sana_bench.assets.sources import OFFLINE_VARIABLE, is_offline
+
+    trouble = ""
+    for name in names:
+        try:
+            return Path(hf_hub_download(repository, name, local_files_only=is_offline()))
+        except Exception as error:  # the hub's own errors, and those of whichever HTTP library it uses
+            trouble = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    raise AssetError(f"hub {repository} could not be asked for {' or '.join(names)}: {trouble}. Check the network, HF_ENDPOINT and, for a gated "
+                     f"repository, HF_TOKEN; with {OFFLINE_VARIABLE}=1 only the hub's cache is read. Or declare the weights as a file with "
+                     f"[[score.clip_model]]")
+
+
+@functools.cache
+def released() -> Mapping[str, ClipModel]:
+    """Every pair of architecture and tag that open_clip knows, by the extractor's name."""
+    import open_clip
+
+    names = {f"{FAMILY}_" + re.sub(r"[^a-z0-9]+", "_", f"{model} {tag}".lower()): (model, tag) for model, tag in open_clip.list_pretrained()}
+    return {name: ClipModel(extractor=name, model=model, tag=tag) for name, (model, tag) in names.items()}
+
+
+def declare(sections: Iterable[ClipModelSection]) -> None:
+    """From now on the models of this recipe are extractors, and those of an earlier one are not.
+
+    Raises:
+        ConfigError: a name that is declared twice or taken, or weights that are neither a tag nor a file.
+    """
+    specs = {}
+    for section in sections:
+        name = f"{FAMILY}_{section.name}"
+        if name in specs or name in EXTRACTORS.names() or name in released() or name.endswith(DEPICTS):
+            raise ConfigError(f'score.clip_model: the name "{section.name}" is taken; choose another')
+        specs[name] = _spec_of(name, section)
+    DECLARED.clear()
+    DECLARED.update(specs)
+
+
+def _spec_of(name: str, section: ClipModelSection) -> ClipModel:
+    import open_clip
+
+    spec = ClipModel(extractor=name, model=section.model, sha256=section.sha256, prefix=section.prefix)
+    if section.model.startswith(FOLDER_SCHEMAS):
+        if section.pretrained:
+            raise ConfigError(f"score.clip_model {section.name}: {section.model} has its own weights; leave pretrained empty")
+        return spec
+    if section.model not in open_clip.list_models():
+        raise ConfigError(f'score.clip_model {section.name}: open_clip has no model "{section.model}".{near_names(section.model, open_clip.list_models())}')
+    tags = open_clip.list_pretrained_tags_by_model(section.model)
+    if section.pretrained in tags:
+        return replace(spec, tag=section.pretrained)
+    if not Path(section.pretrained).expanduser().is_file():
+        raise ConfigError(f'score.clip_model {section.name}: pretrained "{section.pretrained}" is neither a file nor a tag of {section.model}'
+                          f' ({", ".join(tags) or "it has none"})')
+    return replace(spec, file=section.pretrained)
+
+
+def _find(extractor: str) -> ClipModel:
+    known = DECLARED.get(extractor) or PINNED.get(extractor) or released().get(extractor)
+    if known is None:
+        raise ConfigError(f'unknown extractor "{extractor}".{near_names(extractor, [*DECLARED, *released()])} Known: what '
+                          f"`open_clip.list_pretrained()` has, as {FAMILY}_<architecture>_<tag>, and the models that [[score.clip_model]] declares")
+    return known
+
+
+def _of_family(of: str) -> ExtractorEntry:
+    name = f"{FAMILY}_{of}"
+    if name.endswith(DEPICTS):
+        return entry_of(replace(_find(name.removesuffix(DEPICTS)), extractor=name, prefix=PREFIX_OF_HESSEL))
+    return entry_of(_find(name))
+
+
+def entry_of(spec: ClipModel) -> ExtractorEntry:
+    return ExtractorEntry(
+        name=spec.extractor, version=1, needs=(), assets=(spec.asset,) if spec.asset else (), local_weights=(), kept=True, pooled="image", text="text",
+        made_with=(spec.model if not spec.model.startswith(FOLDER_SCHEMAS) else "", spec.tag, spec.prefix, spec.resize_mode),
+        large_files=None if spec.asset else partial(files_of, spec), make=partial(OpenClip, spec))
+
+
+for _spec in PINNED.values():
+    EXTRACTORS.register(_spec.extractor, entry_of(_spec))
+EXTRACTORS.add_family(FAMILY, _of_family, "any CLIP that open_clip can build")
