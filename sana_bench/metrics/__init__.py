@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -53,6 +53,8 @@ class MetricContext:
     """Who each of them shows, where that is known: images of one person are no independent measure of another."""
     target: Target
     """The suite's declared demographic target."""
+    base: Mapping[str, Mapping[str, Features]] = field(default_factory=dict)
+    """Of metrics that need it: features of the base model's own images of the same prompts and noise, by sample id and extractor."""
 
 
 class SampleMetric(Protocol):
@@ -103,12 +105,14 @@ class MetricEntry:
     extractor: str
     """The extractor whose features it is made of (that one's `needs` come along)."""
     also_reads: tuple[str, ...]
-    """Extractors whose features of the generated images it reads beside; the reference has none of them."""
+    """Extractors whose features of the generated images, and of the base's own, it reads beside; the reference has none of them."""
     higher_is_better: bool
     unit: str
     budget: float
     """How much worse is too much, in `unit`, unless a recipe says otherwise."""
     needs_reference: bool
+    needs_base: bool
+    """Whether it compares images with the base model's own of the same prompts and noise."""
     fewest_images: int
     """From how many pairs of images on it may decide; below, its difference is shown and not judged."""
     files: tuple[Path, ...]
@@ -140,7 +144,7 @@ METRICS: Registry[MetricEntry] = Registry("metric", "sana_bench.metrics")
 
 
 def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], extractor: str, higher_is_better: bool,
-                    unit: str, budget: float, needs_reference: bool = False, fewest_images: int = 0,
+                    unit: str, budget: float, needs_reference: bool = False, needs_base: bool = False, fewest_images: int = 0,
                     also_reads: tuple[str, ...] = (), files: tuple[Path, ...] = (), usual: bool = True,
                     sees: tuple[str, ...] = ()) -> Callable[[type], type]:
     """Class decorator; sets `extractor` on the class, whose docstring is the metric's card."""
@@ -148,7 +152,7 @@ def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], 
         cls.extractor = extractor
         explanation, card = read_card(cls.__doc__ or "")
         return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, also_reads=also_reads,
-                           higher_is_better=higher_is_better, unit=unit, budget=budget, needs_reference=needs_reference,
+                           higher_is_better=higher_is_better, unit=unit, budget=budget, needs_reference=needs_reference, needs_base=needs_base,
                            fewest_images=fewest_images, files=files, usual=usual, sees=sees, explanation=explanation, card=card, make=cls)
     return METRICS.decorator(name, entry)
 

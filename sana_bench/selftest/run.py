@@ -2,7 +2,8 @@
 
 Sample metrics are fed every held-out kind of corruption, hand by hand and face by face where they have a value for each; set metrics
 are fed sets of damaged pictures, and scenarios that damage the set. Metrics that are fitted on a reference are fitted on the training
-people here, so that the tested people are new to them too.
+people here, so that the tested people are new to them too. For metrics that compare with the base model's own images, the whole
+photographs stand for these.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Materia
     for (scenario, _), sample in zip(groups, samples[len(copies):], strict=True):
         by_scenario.setdefault(scenario, {})[sample.sample_id] = sample
     context = MetricContext(reference=[each.sample.features for each in training],
-                            reference_people=[each.photograph.person for each in training], target=TARGET)
+                            reference_people=[each.photograph.person for each in training], target=TARGET,
+                            base={each.sample.sample_id: each.sample.features for each in [*training, *tested]})
     return Material(tested, [*training, *tested], list(zip(copies, samples[:len(copies)], strict=True)), by_scenario, context)
 
 
