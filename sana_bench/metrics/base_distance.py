@@ -119,7 +119,7 @@ KERNEL_BUDGETS = {"efficientnet_lite0": 5.0, "clip_tiny": 0.15}
 SEEN = ("set_collapsed", "one_gender", "picture_darker")
 
 for _name in image_features():
-    register_metric(f"drift_{_name}", version=1, kind="sample", extractor=_name, higher_is_better=False, unit="1 - cosine",
+    register_metric(f"drift_{_name}", version=1, kind="sample", extractor=_name, higher_is_better=False, unit="cosine distance",
                     budget=DRIFT_BUDGETS.get(_name, 0.1), needs_base=True, usual=False, sees=SEEN)(_on(Drift, _name))
     register_metric(f"kid_to_base_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="MMD² x 1000",
                     budget=KERNEL_BUDGETS.get(_name, 5.0), needs_base=True, usual=False, sees=SEEN)(_on(KernelDistanceToBase, _name))
