@@ -120,8 +120,7 @@ class ScoreSection(Section):
     """Registered metrics; empty means the usual ones (`sana-bench metrics list`)."""
     guard_suite: str = ""
     """A second suite, of what the fine-tune was not meant to change: drawn, scored and compared beside the first. Empty: none."""
-    guard_metrics: Annotated[tuple[str, ...], Field(min_length=1)] = (
-        "clip_score_tiny_clip", "drift_efficientnet_lite0", "kid_to_base_efficientnet_lite0")
+    guard_metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("drift_efficientnet_lite0", "kid_to_base_efficientnet_lite0")
     """What is measured on it. Distances to the base model's own images need these, which are drawn once a base and suite."""
 
 

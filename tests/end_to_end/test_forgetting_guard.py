@@ -64,8 +64,43 @@ def test_the_untouched_base_is_at_no_distance_from_itself(guarded):
 
 
 def test_a_fine_tune_that_forgets_is_red_on_the_guard(guarded):
-    spoiled = run("train-and-eval", "--config", guarded, "--json", "--set", "train.trainer=external", "--set", f"train.weights={damaged_lora(guarded, 1000)}")
-    assert spoiled.returncode == 1, spoiled.stderr
-    verdicts = verdicts_on_guard(spoiled)
-    print(verdicts)
-    assert verdicts[DRIFT]["outcome"] == "regressed" and verdicts[DRIFT]["difference"] > verdicts[DRIFT]["budget"]
+    """Its twin, the same weights without effect, is not: what is red is the damage and not that a LoRA was loaded."""
+    seen = {}
+    for factor in (0, 1000):
+        done = run("train-and-eval", "--config", guarded, "--json", "--set", "train.trainer=external", "--set",
+                   f"train.weights={damaged_lora(guarded, factor)}")
+        verdicts = verdicts_on_guard(done)
+        seen[factor] = (done.returncode, verdicts[DRIFT]["outcome"])
+        assert set(verdicts) == {DRIFT, KERNEL}, done.stderr
+    assert seen == {0: (0, "unchanged"), 1000: (1, "regressed")}
+    document = json.loads(done.stdout)
+    assert verdicts[DRIFT]["difference"] > verdicts[DRIFT]["budget"] and f"{DRIFT} of no_people" in document["headline"]
+    assert document["stages"]["guard generate base"]["reused"] and not document["stages"]["guard generate"]["reused"]
+    page = Path(document["report"]).read_text()
+    assert 'id="guard"' in page and "Guard: no_people" in Path(document["report"]).with_name("report.md").read_text()
+
+
+def test_stages_on_their_own_draw_and_score_both_suites(guarded):
+    """As one command does: the run folder is the same."""
+    whole = run("train-and-eval", "--config", guarded, "--json")
+    drawn, scored, compared = (run(command, "--config", guarded, "--json") for command in ("generate", "score", "compare"))
+    assert (json.loads(drawn.stdout)["suite"], json.loads(drawn.stdout)["guard"]["suite"]) == ("micro_suite", "no_people")
+    assert {each["metric"] for each in json.loads(scored.stdout)["guard"]["results"]} == {DRIFT, KERNEL}
+    assert json.loads(compared.stdout)["run_dir"] == json.loads(whole.stdout)["run_dir"]
+    again = run("compare", json.loads(whole.stdout)["run_dir"], "--json")
+    assert {each["suite"] for each in json.loads(again.stdout)["verdicts"]} == {"micro_suite", "no_people"}
+
+
+def test_a_run_without_the_guard_that_its_baseline_has_is_red(guarded):
+    unguarded = run("train-and-eval", "--config", guarded, "--json", "--set", "train.trainer=none", "--set", "score.guard_suite=")
+    assert unguarded.returncode == 1
+    assert {each["outcome"] for each in verdicts_on_guard(unguarded).values()} == {"missing"}
+
+
+@pytest.mark.parametrize(("guard", "part"), [("suite.toml", "score.guard_suite is score.suite"), ("other.toml", "score.guard_suite=")])
+def test_a_guard_suite_that_cannot_be_used_is_an_error_before_anything_is_made(guarded, tmp_path, guard, part):
+    """The suite itself, and another one than that of the baseline."""
+    (guarded.parent / "other.toml").write_text(GUARD.replace("version = 1", "version = 2"))
+    result = run("train-and-eval", "--config", guarded, "--set", f"score.guard_suite={guarded.parent / guard}", "--set", f"run.store={tmp_path}")
+    assert result.returncode == 2 and part in result.stderr and "Traceback" not in result.stderr
+    assert not list(tmp_path.glob("*/*"))
