@@ -121,6 +121,8 @@ class MetricResult(Record):
     """`sample`: a mean of per-image values; `set`: a value of the whole set."""
     explanation: str
     """What it measures, in one sentence."""
+    beside: dict[str, float] = {}
+    """Numbers to read beside its value, by name, of metrics that have some; nothing is judged by them."""
 
 
 class Measure(Record):

@@ -24,6 +24,7 @@ from sana_bench.images import read_unaltered
 from sana_bench.measure import measure
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored, usual_metrics
 from sana_bench.models import device_in_identity, resolve_device
+from sana_bench.progress import progress
 from sana_bench.prompts import PromptSuite
 from sana_bench.provenance import collect_provenance, package_versions
 from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, Sample, SampleSet, Score, StageCost
@@ -40,7 +41,12 @@ DRAWN = {"poses": "pose", "hands": "hands", "faces": "faces"}
 
 
 def chosen_metrics(config: RunConfig) -> list[MetricEntry]:
-    return [METRICS.get(name) for name in (config.score.metrics or usual_metrics())]
+    """Raises ConfigError: an unknown name, or a metric that asks a service which is not set up."""
+    entries = [METRICS.get(name) for name in (config.score.metrics or usual_metrics())]
+    for entry in entries:
+        if entry.service is not None:
+            entry.service.require()
+    return entries
 
 
 def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite, base: BaseImages | None) -> str:
@@ -121,7 +127,7 @@ def evaluate_metric(entry: MetricEntry, metric: SampleMetric | SetMetric, sample
     """One metric on all samples: a Score an image (set metrics: value None), what a set metric keeps, and the result."""
     settings = config.compare
     if entry.kind == "sample":
-        values = {sample.sample_id: metric.score(sample) for sample in samples}
+        values = _values(entry, metric, samples)
         held = None
     else:
         values = {sample.sample_id: metric.usable(sample) for sample in samples}
@@ -140,7 +146,19 @@ def evaluate_metric(entry: MetricEntry, metric: SampleMetric | SetMetric, sample
         num_unscored=len(unscored), unscored_reasons=dict(Counter(value.reason for value in unscored.values())), unit=entry.unit,
         higher_is_better=entry.higher_is_better, budget=entry.budget, extractor=", ".join(entry.extractors),
         extractor_digest=entry.extractor_digest(), fewest_images=entry.fewest_images, not_judged=why_not_judged(entry), kind=entry.kind,
-        explanation=entry.explanation)
+        explanation=entry.explanation, beside=metric.beside(samples) if hasattr(metric, "beside") else {})
+
+
+def _values(entry: MetricEntry, metric: SampleMetric, samples: Sequence[ScoredSample]) -> dict[str, float | Unscored]:
+    """By sample id; with progress where a service is asked, which takes seconds an image."""
+    if entry.service is None:
+        return {sample.sample_id: metric.score(sample) for sample in samples}
+    values = {}
+    with progress(f"ask for {entry.name}", len(samples)) as tracker:
+        for sample in samples:
+            values[sample.sample_id] = metric.score(sample)
+            tracker.advance()
+    return values
 
 
 def _score_row(entry: MetricEntry, sample_id: str, value: float | Unscored | None) -> Score:
@@ -176,7 +194,7 @@ def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: S
     samples = [ScoredSample(sample_id=sample.sample_id, prompt=suite.by_id(sample.prompt_id), features=each)
                for sample, each in zip(sample_set.samples, found, strict=True)]
     reference, people = _reference_features(config, entries, store, device)
-    return samples, MetricContext(reference=reference, reference_people=people, target=suite.target,
+    return samples, MetricContext(reference=reference, reference_people=people, target=suite.target, store=store,
                                   base=base_features(base, entries, suite, store, device) if base else {})
 
 
@@ -231,7 +249,8 @@ def _benchmark_result(config: RunConfig, digest: str, sample_set: SampleSet, che
                "reference data": data_digest(config.data.reference), "samples": sample_set.digest,
                **({"compared base": base.checkpoint.base_digest, "samples of compared base": base.sample_set.digest} if base else {}),
                **{f"extractor {name}": EXTRACTORS.get(name).digest() for name in names},
-               **{f"asset {name}": asset_digest(name) for each in names for name in EXTRACTORS.get(each).assets}}
+               **{f"asset {name}": asset_digest(name) for each in names for name in EXTRACTORS.get(each).assets},
+               **{f"service of {entry.name}": entry.service.identity() for entry in chosen_metrics(config) if entry.service is not None}}
     return BenchmarkResult(
         digest=digest, name=config.name, config=config.model_dump(mode="json"), suite=suite.name, suite_version=suite.version,
         suite_digest=suite.digest, sampling=sample_set.sampling, samples=sample_set.samples, results=tuple(results),

@@ -23,7 +23,7 @@ import numpy as np
 from sana_bench.features import EXTRACTORS, Features
 from sana_bench.prompts import Prompt, Target
 from sana_bench.registry import Registry
-from sana_bench.store import digest_of, sha256_file
+from sana_bench.store import Store, digest_of, sha256_file
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,21 @@ class MetricContext:
     """The suite's declared demographic target."""
     base: Mapping[str, Mapping[str, Features]] = field(default_factory=dict)
     """Of metrics that need it: features of the base model's own images of the same prompts and noise, by sample id and extractor."""
+    store: Store | None = None
+    """Where a metric keeps the answers of a service; None keeps none."""
+
+
+class Service(Protocol):
+    """Something outside that a metric asks, such as a model behind an endpoint, and that is set up on a machine or is not.
+
+    Nothing of it can ship: its metrics are self-tested where they are used and only where they are named, on the damage that they claim to see.
+    """
+
+    def identity(self) -> str:
+        """What decides its answers, for people and digests; empty where it is not set up."""
+
+    def require(self) -> None:
+        """Raises ConfigError where it is not set up, and says how to do so."""
 
 
 class SampleMetric(Protocol):
@@ -117,6 +132,8 @@ class MetricEntry:
     """From how many pairs of images on it may decide; below, its difference is shown and not judged."""
     files: tuple[Path, ...]
     """Files of ours that it computes with."""
+    service: Service | None
+    """Whom it asks, where it asks anybody."""
     usual: bool
     """Whether a run measures it where score.metrics names none."""
     sees: tuple[str, ...]
@@ -132,8 +149,10 @@ class MetricEntry:
         return (self.extractor, *self.also_reads)
 
     def extractor_digest(self) -> str:
-        """Changes with everything that its features are made with, and with the files that it makes a value of them with."""
+        """Changes with everything that its features are made with, and with the files and the service that it makes a value of them with."""
         digests = [*(EXTRACTORS.get(name).digest() for name in self.extractors), *map(sha256_file, self.files)]
+        if self.service is not None:
+            digests.append(self.service.identity())
         return digests[0] if len(digests) == 1 else digest_of(digests)
 
 
@@ -145,7 +164,7 @@ METRICS: Registry[MetricEntry] = Registry("metric", "sana_bench.metrics")
 
 def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], extractor: str, higher_is_better: bool,
                     unit: str, budget: float, needs_reference: bool = False, needs_base: bool = False, fewest_images: int = 0,
-                    also_reads: tuple[str, ...] = (), files: tuple[Path, ...] = (), usual: bool = True,
+                    also_reads: tuple[str, ...] = (), files: tuple[Path, ...] = (), service: Service | None = None, usual: bool = True,
                     sees: tuple[str, ...] = ()) -> Callable[[type], type]:
     """Class decorator; sets `extractor` on the class, whose docstring is the metric's card."""
     def entry(cls: type) -> MetricEntry:
@@ -153,7 +172,8 @@ def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], 
         explanation, card = read_card(cls.__doc__ or "")
         return MetricEntry(name=name, version=version, kind=kind, extractor=extractor, also_reads=also_reads,
                            higher_is_better=higher_is_better, unit=unit, budget=budget, needs_reference=needs_reference, needs_base=needs_base,
-                           fewest_images=fewest_images, files=files, usual=usual, sees=sees, explanation=explanation, card=card, make=cls)
+                           fewest_images=fewest_images, files=files, service=service, usual=usual, sees=sees, explanation=explanation, card=card,
+                           make=cls)
     return METRICS.decorator(name, entry)
 
 
