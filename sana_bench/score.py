@@ -22,7 +22,7 @@ from sana_bench.extract import FeatureStore, Item, in_order
 from sana_bench.features import EXTRACTORS, Features
 from sana_bench.images import read_unaltered
 from sana_bench.measure import measure
-from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored, usual_metrics
+from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored, require_services, usual_metrics
 from sana_bench.models import device_in_identity, resolve_device
 from sana_bench.progress import progress
 from sana_bench.prompts import PromptSuite
@@ -43,9 +43,7 @@ DRAWN = {"poses": "pose", "hands": "hands", "faces": "faces"}
 def chosen_metrics(config: RunConfig) -> list[MetricEntry]:
     """Raises ConfigError: an unknown name, or a metric that asks a service which is not set up."""
     entries = [METRICS.get(name) for name in (config.score.metrics or usual_metrics())]
-    for entry in entries:
-        if entry.service is not None:
-            entry.service.require()
+    require_services(entries)
     return entries
 
 

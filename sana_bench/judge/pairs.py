@@ -64,10 +64,10 @@ class Judge:
             MetricError: the endpoint cannot be asked.
         """
         forward = self.choose(aspect, caption, candidate_jpeg, base_jpeg)
+        if isinstance(forward, Unscored):
+            return forward
         backward = self.choose(aspect, caption, base_jpeg, candidate_jpeg)
-        if isinstance(forward, Unscored) or isinstance(backward, Unscored):
-            return Unscored(NO_ANSWER)
-        return Preference(forward, backward)
+        return backward if isinstance(backward, Unscored) else Preference(forward, backward)
 
     def choose(self, aspect: str, caption: str, a_jpeg: bytes, b_jpeg: bytes) -> Choice | Unscored:
         """One answer on one order; Unscored where the second try, too, was not in the form asked for."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -180,6 +180,13 @@ def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], 
 def usual_metrics() -> list[str]:
     """What is measured where a run names no metrics: one extractor of each kind."""
     return [name for name in METRICS.names() if METRICS.get(name).usual]
+
+
+def require_services(entries: Iterable[MetricEntry]) -> None:
+    """Raises ConfigError where a service that one of them asks is not set up."""
+    for entry in entries:
+        if entry.service is not None:
+            entry.service.require()
 
 
 def read_card(docstring: str) -> tuple[str, dict[str, str]]:

@@ -18,7 +18,7 @@ from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.extract import FeatureStore, in_order
 from sana_bench.features import EXTRACTORS
-from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored
+from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored, require_services
 from sana_bench.progress import progress
 from sana_bench.prompts import Target
 from sana_bench.provenance import collect_provenance
@@ -66,10 +66,7 @@ def run_selftest(names: Sequence[str], store: Store, device: str) -> SelfTest:
         ConfigError: an unknown name, or a service that is not set up.
         SanaBenchError: an asset is missing.
     """
-    entries = [METRICS.get(name) for name in names] or [entry for entry in map(METRICS.get, METRICS.names()) if entry.service is None]
-    for entry in entries:
-        if entry.service is not None:
-            entry.service.require()
+    entries = entries_to_test(names)
     material = gather(entries, store, device)
     pictures = [each.photograph.item.load() for each in material.tested if each.photograph.kind == "studio_posture"]
     seconds = measure_seconds(sorted({name for entry in entries for name in entry.extractors}), pictures, material.tested[0].photograph.item.prompt, device)
@@ -82,6 +79,15 @@ def run_selftest(names: Sequence[str], store: Store, device: str) -> SelfTest:
     provenance = collect_provenance(device, {})
     return SelfTest(created=provenance.created, sana_bench=provenance.sana_bench, device=provenance.device,
                     people=tuple(sorted({each.photograph.person for each in material.tested})), metrics=metrics)
+
+
+def entries_to_test(names: Sequence[str]) -> list[MetricEntry]:
+    """The metrics of these names, their services set up; where there are none, all that ask no service."""
+    if not names:
+        return [entry for entry in map(METRICS.get, METRICS.names()) if entry.service is None]
+    entries = [METRICS.get(name) for name in names]
+    require_services(entries)
+    return entries
 
 
 def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Material:

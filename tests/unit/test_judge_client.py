@@ -64,8 +64,9 @@ def test_a_server_in_trouble_is_asked_again(status: int) -> None:
 
 @pytest.mark.parametrize("status", [429, 500])
 def test_and_not_for_ever(status: int) -> None:
-    with judge_server(lambda asked: Told(status, "overloaded")) as server, pytest.raises(MetricError, match=rf"{status} \(overloaded\).*{MOST_RETRIES} retries"):
-        ask(server)
+    with judge_server(lambda asked: Told(status, "overloaded")) as server:
+        with pytest.raises(MetricError, match=rf"{status} \(overloaded\).*{MOST_RETRIES} retries"):
+            ask(server)
     assert len(server.asked) == MOST_RETRIES + 1
 
 
