@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from sana_bench.cli import main
 from sana_bench.config import RunConfig
-from sana_bench.corruptions import CORRUPTIONS
+from sana_bench.corruptions import CORRUPTIONS, corrupt
 from sana_bench.errors import ConfigError
 from sana_bench.extract import Item
 from sana_bench.features import EXTRACTORS, View
@@ -26,6 +27,7 @@ from sana_bench.selftest.damage import damaged_copies, harmless_copies
 from sana_bench.selftest.photographs import Photograph, Shown, sample_of
 from sana_bench.selftest.results import SelfTest, save_selftest, summarise, why_not_judged
 from sana_bench.selftest.run import Material, controls_of, is_fed, responses_of, entries_to_test
+from sana_bench.shipped import cache_folder
 from sana_bench.store import digest_of
 from tests.judge_server import JudgeServer, always_first, always_tie, judge_server, prefers_sharper, says
 
@@ -229,3 +231,36 @@ def test_the_self_test_asks_it_only_where_it_is_named_and_about_what_it_claims(m
     hands = METRICS.get("vlm_preference_hands")
     assert {name for name in CORRUPTIONS.names() if is_fed(hands, CORRUPTIONS.get(name))} == set(hands.sees)
     assert all(is_fed(METRICS.get("hand_rate"), CORRUPTIONS.get(name)) for name in CORRUPTIONS.names())
+
+
+@pytest.mark.weights
+def test_two_folders_are_compared_by_a_judge_that_has_passed_and_shown_by_one_that_has_not(
+        material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Eight blurred pictures against the sharp ones. The key is in no file of it all."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "assets").symlink_to(cache_folder() / "assets")
+    monkeypatch.setenv("SANA_BENCH_CACHE", str(cache))
+    for name, damage in (("sharp", lambda pixels: pixels), ("blurred", lambda pixels: corrupt(BLUR.name, pixels, np.empty((0, 2)), 2, (0,)))):
+        (tmp_path / name).mkdir()
+        for number in range(8):
+            Image.fromarray(damage(picture(number))).save(tmp_path / name / f"{number}.png")
+        (tmp_path / name / "metadata.jsonl").write_text("\n".join(f'{{"file_name": "{number}.png", "text": "person {number}"}}' for number in range(8)))
+    command = ["score", "--images", str(tmp_path / "blurred"), "--against", str(tmp_path / "sharp"), "--json", "--set", f"run.store={tmp_path / 'store'}",
+               "--set", f"run.reports={tmp_path / 'reports'}", "--set", 'score.metrics=["vlm_preference_overall"]']
+    with judge_server(prefers_sharper) as server:
+        use(server, monkeypatch, "honest")
+        assert main(command) == 0
+        shown = json.loads(capfd.readouterr().out)
+        assert len(server.asked) == 16, "each pair in both orders, and none for the baseline, which is the base"
+        self_test(material)
+        asked = len(server.asked)
+        assert main(command) == 1
+        judged = json.loads(capfd.readouterr().out)
+        assert len(server.asked) == asked, "its answers were kept"
+    (before,), (after,) = shown["verdicts"], judged["verdicts"]
+    assert (before["outcome"], after["outcome"]) == ("inconclusive", "regressed")
+    assert "no self-test" in before["reason"] and before["difference"] == after["difference"] == -0.5
+    page = (Path(judged["run_dir"]) / "report.html").read_text()
+    assert "Beside it, share of pairs whose two orders disagree: 0" in page and "service of vlm_preference_overall" in page and "honest, question" in page
+    assert "control" in page and not [path for path in tmp_path.rglob("*") if path.is_file() and b"very-secret" in path.read_bytes()]

@@ -92,7 +92,7 @@ def test_hostile_words_elsewhere_in_the_records_are_inert_too(tmp_path):
     result = json.loads((candidate / "result.json").read_text())
     result["config"][HOSTILE] = {HOSTILE: HOSTILE}
     for each in result["results"]:
-        each |= {"unscored_reasons": {HOSTILE: 1}, "explanation": HOSTILE, "extractor": HOSTILE}
+        each |= {"unscored_reasons": {HOSTILE: 1}, "explanation": HOSTILE, "extractor": HOSTILE, "beside": {HOSTILE: 0.25}}
     for each in result["compositions"]:
         each |= {"attribute": HOSTILE, "classes": [HOSTILE] * len(each["classes"]), "undetermined_reasons": {HOSTILE: 1}}
     for each in result["groups"]:
