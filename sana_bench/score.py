@@ -24,7 +24,6 @@ from sana_bench.images import read_unaltered
 from sana_bench.measure import measure
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored, require_services, usual_metrics
 from sana_bench.models import device_in_identity, resolve_device
-from sana_bench.progress import progress
 from sana_bench.prompts import PromptSuite
 from sana_bench.provenance import collect_provenance, package_versions
 from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, Sample, SampleSet, Score, StageCost
@@ -125,7 +124,7 @@ def evaluate_metric(entry: MetricEntry, metric: SampleMetric | SetMetric, sample
     """One metric on all samples: a Score an image (set metrics: value None), what a set metric keeps, and the result."""
     settings = config.compare
     if entry.kind == "sample":
-        values = _values(entry, metric, samples)
+        values = {sample.sample_id: metric.score(sample) for sample in samples}
         held = None
     else:
         values = {sample.sample_id: metric.usable(sample) for sample in samples}
@@ -145,18 +144,6 @@ def evaluate_metric(entry: MetricEntry, metric: SampleMetric | SetMetric, sample
         higher_is_better=entry.higher_is_better, budget=entry.budget, extractor=", ".join(entry.extractors),
         extractor_digest=entry.extractor_digest(), fewest_images=entry.fewest_images, not_judged=why_not_judged(entry), kind=entry.kind,
         explanation=entry.explanation, beside=metric.beside(samples) if hasattr(metric, "beside") else {})
-
-
-def _values(entry: MetricEntry, metric: SampleMetric, samples: Sequence[ScoredSample]) -> dict[str, float | Unscored]:
-    """By sample id; with progress where a service is asked, which takes seconds an image."""
-    if entry.service is None:
-        return {sample.sample_id: metric.score(sample) for sample in samples}
-    values = {}
-    with progress(f"ask for {entry.name}", len(samples)) as tracker:
-        for sample in samples:
-            values[sample.sample_id] = metric.score(sample)
-            tracker.advance()
-    return values
 
 
 def _score_row(entry: MetricEntry, sample_id: str, value: float | Unscored | None) -> Score:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from sana_bench.judge.endpoint import endpoint_of, require_endpoint
 from sana_bench.judge.questions import QUESTIONS, question_digest
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
 from sana_bench.prompts import Expects
+
+if TYPE_CHECKING:
+    from sana_bench.selftest.results import Control
 
 IMAGE = "judge_image"
 # Losing one pair in ten more than winning: below it, what a judge says of a few dozen pairs is chance.
@@ -95,7 +98,7 @@ class VlmPreference:
         return preference if isinstance(preference, Unscored) else preference.value
 
     def beside(self, samples: Sequence[ScoredSample]) -> Mapping[str, float]:
-        """Share of the pairs asked about whose two orders disagree, by name; nothing where none was asked about."""
+        """Share of the pairs asked about whose two orders disagree; nothing where none was answered."""
         from sana_bench.judge.pairs import Preference
 
         pairs = [(sample.prompt.text, *self._pair(sample)) for sample in samples if not self._why_not_asked(sample)]
@@ -103,8 +106,8 @@ class VlmPreference:
         disagree = [not preference.orders_agree for preference in found if isinstance(preference, Preference)]
         return {"share of pairs whose two orders disagree": float(np.mean(disagree))} if disagree else {}
 
-    def controls(self, damaged: Sequence[ScoredSample]):
-        """What it is held to in its self-test, beside damage (see controls.py); `damaged` are plainly damaged copies of the base's images."""
+    def controls(self, damaged: Sequence[ScoredSample]) -> tuple[Control, ...]:
+        """See controls.py."""
         from sana_bench.judge.controls import controls_of
 
         return controls_of(self.judge, self.aspect, [(sample.prompt.text, *self._pair(sample)) for sample in damaged if not self._why_not_asked(sample)])

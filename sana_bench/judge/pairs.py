@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sana_bench.judge.client import ChatClient
 from sana_bench.judge.questions import SCHEMA, Answer, Choice, messages, question_digest
 from sana_bench.metrics import Unscored
+from sana_bench.progress import Progress
 from sana_bench.records import Versioned
 from sana_bench.store import Store, digest_of
 
@@ -56,6 +57,8 @@ class Judge:
     def __init__(self, client: ChatClient, store: Store | None) -> None:
         self._client, self._store = client, store
         self._known: dict[str, Judgement | None] = {}
+        # Each takes seconds, and nobody knows beforehand how many the store has.
+        self._progress = Progress("answers of the judge", None)
 
     def prefer(self, aspect: str, caption: str, candidate_jpeg: bytes, base_jpeg: bytes) -> Preference | Unscored:
         """Which picture is better on the aspect, in both orders.
@@ -81,6 +84,7 @@ class Judge:
     def _ask(self, key: str, aspect: str, caption: str, a_jpeg: bytes, b_jpeg: bytes) -> Judgement | None:
         for again in (False, True):
             reply = self._client.ask(messages(aspect, caption, a_jpeg, b_jpeg, again), SCHEMA, SEED + again)
+            self._progress.advance()
             try:
                 answer = Answer.model_validate_json(reply.text)
             except ValidationError:

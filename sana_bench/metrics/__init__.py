@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from sana_bench.features import EXTRACTORS, Features
 from sana_bench.prompts import Prompt, Target
 from sana_bench.registry import Registry
 from sana_bench.store import Store, digest_of, sha256_file
+
+if TYPE_CHECKING:
+    from sana_bench.selftest.results import Control
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,16 @@ class PartMetric(SampleMetric, Protocol):
 
     def explain_parts(self, sample: ScoredSample) -> list[dict[str, float]]:
         """What each of these values is made of, by name, for people to read."""
+
+
+class AskingMetric(SampleMetric, Protocol):
+    """A sample metric that asks a service, which may be a poor judge today and another one tomorrow."""
+
+    def beside(self, samples: Sequence[ScoredSample]) -> Mapping[str, float]:
+        """Numbers to read beside its value, by name, such as how often it contradicted itself."""
+
+    def controls(self, damaged: Sequence[ScoredSample]) -> tuple[Control, ...]:
+        """What it is held to in its self-test, beside damage; `damaged` are plainly damaged copies of the base's images."""
 
 
 class SetMetric(Protocol):

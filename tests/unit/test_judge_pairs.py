@@ -70,7 +70,8 @@ def test_a_caption_is_quoted_and_can_end_nothing(caption: str) -> None:
 
 
 BROKEN = [None, "", "A", "tie", "I prefer A.", '{"choice": "A"}', '{"reason": "r", "choice": "C"}', '{"reason": "r", "choice": "a"}',
-          '{"reason": "r", "choice": ["A"]}', '{"reason": "r", "choice": "A", "score": 9}', '{"reason": 1, "choice": "A"}', '```json\n{"reason": "r", "choice": "A"}\n```',
+          '{"reason": "r", "choice": ["A"]}', '{"reason": "r", "choice": "A", "score": 9}', '{"reason": 1, "choice": "A"}',
+          '```json\n{"reason": "r", "choice": "A"}\n```',
           '{"reason": "r", "choice": "A"} {"reason": "r", "choice": "B"}', '{"reason": "r", "choice": "A"']
 
 
