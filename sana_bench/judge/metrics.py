@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sana_bench.selftest.results import Control
 
 IMAGE = "judge_image"
-# Losing one pair in ten more than winning: below it, what a judge says of a few dozen pairs is chance.
+# Of ten pairs one more lost than won: less than that is hard to tell from chance in a few dozen pairs.
 BUDGET = 0.05
 
 
@@ -59,8 +59,8 @@ class JudgeService:
 class VlmPreference:
     """Whether a vision-language model prefers {what} to the base model's own of the same prompt and noise: 1 yes, 0 no, 0.5 a tie.
 
-    It is off until an endpoint is set in the environment (sana_bench/judge/endpoint.py says how). To that endpoint, and nowhere else, go
-    both images as JPEGs of at most 1536 pixels a side, the prompt, and the question.
+    It is off until SANA_BENCH_JUDGE_URL names an OpenAI-compatible endpoint and SANA_BENCH_JUDGE_MODEL a model there, and where score.metrics
+    does not name it. To that endpoint, and nowhere else, go both images as JPEGs of at most 1536 pixels a side, the prompt and the question.
 
     Formula: 1 where the image wins when shown first and when shown second, 0 where it loses both times, else 0.5; an image whose
         JPEG is that of the base's own has 0.5 and is not sent. Beside it stands the share of pairs whose two orders disagree.
