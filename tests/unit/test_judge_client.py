@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -40,12 +41,16 @@ def test_it_sends_what_the_api_wants_and_the_key_in_its_header_alone() -> None:
     assert SECRET not in json.dumps(asked.body)
 
 
-def test_without_a_key_none_is_sent_not_even_that_of_netrc(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("key", "sent"), [("", None), (SECRET, f"Bearer {SECRET}")])
+def test_no_password_of_netrc_is_sent_in_place_of_the_key(key: str, sent: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.0.0.0 leads to this machine and is taken for another one, for which proxies and netrc would count."""
     (tmp_path / "netrc").write_text("default login me password mine\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("no_proxy", "*")
     with judge_server(lambda asked: says("hello")) as server:
-        ask(server)
-    assert "Authorization" not in server.asked[0].headers
+        elsewhere = Endpoint(url=server.endpoint.url.replace("127.0.0.1", "0.0.0.0"), model="m", api_key=key)
+        assert not elsewhere.is_loopback and ChatClient(elsewhere).ask(MESSAGES, SCHEMA, 0).text == "hello"
+    assert server.asked[0].headers.get("Authorization") == sent
 
 
 def test_a_loopback_server_is_asked_directly_whatever_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
