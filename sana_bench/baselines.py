@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sana_bench.errors import BaselineError, StoreError
 from sana_bench.records import Acceptance
-from sana_bench.results import RESULT_FILE, files_of, load_bundle
+from sana_bench.results import RESULT_FILE, all_files_of, load_bundle
 from sana_bench.shipped import shipped_folder
 from sana_bench.store import write_record
 
@@ -62,7 +62,7 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
     if not NAME.fullmatch(name):
         raise BaselineError(f'"{name}" cannot name a baseline: lower-case letters, digits, ".", "-" and "_" only')
     bundle = load_bundle(result_folder)
-    files = files_of(bundle.result)
+    files = all_files_of(bundle)
     missing = [file for file in files if not (result_folder / file).is_file()]
     if missing:
         raise BaselineError(f"{result_folder} lacks {len(missing)} file(s) that reports need, first {missing[0]}. "
@@ -85,8 +85,8 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
 
 
 def _copy(source: Path, files: list[str], target: Path) -> None:
-    (target / "views").mkdir(parents=True)
     for file in files:
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / file, target / file)
 
 

@@ -34,6 +34,8 @@ class MetricCard(Record):
     usual: bool = True
     """Whether a run measures it where it names no metrics."""
     needs_reference: bool
+    needs_base: bool = False
+    """Whether it compares images with the base model's own."""
     fewest_images: int
     trained_on: tuple[str, ...]
     """Kinds of damage that a network behind it has learned; none of them is in its self-test."""
@@ -57,6 +59,7 @@ def card_of(entry: MetricEntry) -> MetricCard:
         formula=entry.card.get("formula", ""), source=entry.card.get("source", ""), limits=entry.card.get("limits", ""),
         responsible_use=entry.card.get("use", ""), kind=entry.kind, unit=entry.unit, higher_is_better=entry.higher_is_better,
         budget=entry.budget, extractor=entry.extractor, extractors=tuple(in_order(entry.extractors)), usual=entry.usual, needs_reference=entry.needs_reference,
+        needs_base=entry.needs_base,
         fewest_images=entry.fewest_images, trained_on=tuple(sorted(name for name in LEARNED_KINDS if part and name.startswith(f"{part}_"))),
         seconds_per_image=test.seconds_per_image if test else None, judges=not why, why_not=why, self_test=test,
         facts=facts, tables=tables_of(facts))

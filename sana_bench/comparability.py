@@ -8,16 +8,20 @@ from sana_bench.records import BenchmarkResult, MetricResult
 
 HOW_MEASURED = ("version", "kind", "unit", "higher_is_better", "extractor", "extractor_digest")
 """Fields of a MetricResult that must be equal on both sides."""
-REFERENCE_DIGEST = "reference data"
-"""Key of a result's provenance digests."""
+REFERENCE_DIGEST, BASE_DIGEST = "reference data", "compared base"
+"""Keys of a result's provenance digests."""
 
 
-def check_suite(suite_digest: str, baseline: BenchmarkResult, name: str) -> None:
-    """Raises BaselineError where the baseline drew another suite: a mistake of the caller, not a verdict."""
+def check_suite(suite_digest: str, baseline: BenchmarkResult, name: str, setting: str = "score.suite") -> None:
+    """Raises BaselineError where the baseline drew another suite: a mistake of the caller, not a verdict.
+
+    Args:
+        setting: that which names the suite.
+    """
     if suite_digest != baseline.suite_digest:
         raise BaselineError(
             f'baseline "{name}" is of another suite: {baseline.suite} version {baseline.suite_version} '
-            f"({baseline.suite_digest}), while this run's has the digest {suite_digest}. Draw that suite (--set score.suite=...), name another baseline "
+            f"({baseline.suite_digest}), while this run's has the digest {suite_digest}. Draw that suite (--set {setting}=...), name another baseline "
             f"(--set compare.baseline=...), or accept this result as a new one")
 
 
@@ -46,9 +50,11 @@ def metric_obstacle(before: MetricResult, after: MetricResult, baseline: Benchma
     if after.kind == "set" and (entry is None or entry.version != after.version):
         own = f"has version {entry.version}" if entry else "does not have this metric"
         return f"both sides hold version {after.version}, but this sana-bench {own} and cannot evaluate their statistics"
-    old, new = (result.provenance.digests.get(REFERENCE_DIGEST) for result in (baseline, candidate))
-    if entry is not None and entry.needs_reference and old != new:
-        return f"the real images that it compares with were {_show(old)} in the baseline and are {_show(new)} now"
+    for key, needed, what in ((REFERENCE_DIGEST, entry and entry.needs_reference, "real images"),
+                              (BASE_DIGEST, entry and entry.needs_base, "base model's images")):
+        old, new = (result.provenance.digests.get(key) for result in (baseline, candidate))
+        if needed and old != new:
+            return f"the {what} that it compares with were {_show(old)} in the baseline and are {_show(new)} now"
     return ""
 
 

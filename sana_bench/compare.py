@@ -15,6 +15,8 @@ direction), its interval over prompts, and the budget, exactly one row of this t
 The last two differ on purpose: a gain that is possible but not shown (an interval from a little below 0 to far above the
 budget) is no reason to hold a change back, while such a loss is. An interval within +-budget is unchanged from either side.
 
+The guard suite, where either side has one, is judged in the same way beside the first: a side without it has no value on its metrics.
+
 Before that: a metric with a value on one side only, or without a single pair, is `missing`; where neither side has one nothing
 was lost, and below the metric's fewest_images nothing is judged: then it is `inconclusive`. One measured in another way is
 `not_comparable`. `regressed`, `missing` and `not_comparable` make the outcome of the report `regressed`.
@@ -22,7 +24,6 @@ was lost, and below the metric's fewest_images nothing is judged: then it is `in
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,15 +32,17 @@ import numpy as np
 from sana_bench.comparability import below_judging, check_suite, metric_obstacle, sampling_obstacle, scored_nowhere, why_missing
 from sana_bench.config import CompareSection
 from sana_bench.errors import ConfigError, InsufficientSamplesError
+from sana_bench.headline import headline
 from sana_bench.metrics import METRICS
-from sana_bench.records import MetricResult, Outcome, RegressionReport, Verdict, WorstSample
+from sana_bench.records import MetricResult, Outcome, RegressionReport, TagDifference, Verdict, WorstSample
 from sana_bench.registry import near_names
 from sana_bench.results import ResultBundle, loss_in_budgets
 from sana_bench.statistics import (Interval, fewest_prompts, mean_interval, prompts_needed, set_interval,
                                    smallest_detectable_effect)
+from sana_bench.tags import tag_differences
 
 FAILING: tuple[Outcome, ...] = ("regressed", "missing", "not_comparable")
-MAX_WORST_SAMPLES, MAX_NAMED = 12, 4
+MAX_WORST_SAMPLES = 12
 JUDGEMENT_VERSION = 3
 """Goes up when the same numbers give another verdict."""
 ROUNDING = 1e-9
@@ -60,38 +63,67 @@ class Pairs:
     """How many samples one side alone has scored, in words; empty where none."""
 
 
+@dataclass(frozen=True)
+class Judged:
+    """One suite, metric after metric."""
+
+    verdicts: list[Verdict]
+    losses: list[WorstSample]
+    tags: list[TagDifference]
+    obstacle: str
+    """Why nothing at all can be compared; empty where something can."""
+
+
 def compare(candidate: ResultBundle, baseline: ResultBundle | None, settings: CompareSection,
             baseline_name: str) -> RegressionReport:
-    """Judge every metric that either side has.
+    """Judge every metric that either side has, on the suite and on the guard suite.
 
     Args:
         baseline: None where none was accepted yet; all metrics are then missing.
         baseline_name: what people call it, for the headline.
 
     Raises:
-        BaselineError: the baseline is of another suite.
+        BaselineError: the baseline is of another suite, or of another guard suite.
         ConfigError: a budget is given for a metric that does not exist.
         MetricError: a score or a value is not finite.
     """
-    names = list(dict.fromkeys(result.metric for side in (candidate, baseline) if side for result in side.result.results))
-    check_budgets(settings, names)
-    obstacle = "there is no baseline yet"
+    check_budgets(settings, [result.metric for side in (candidate, baseline) for result in _results(side) + _results(side and side.guard)])
     if baseline:
         check_suite(candidate.result.suite_digest, baseline.result, baseline_name)
-        obstacle = sampling_obstacle(baseline.result, candidate.result)
-    verdicts, harms = [], []
-    for name in names:
-        verdict, rows = _compare_metric(name, candidate, baseline, settings, obstacle)
-        verdicts.append(verdict)
-        harms += rows
-    failed = not verdicts or any(verdict.outcome in FAILING for verdict in verdicts)
+        if candidate.guard and baseline.guard:
+            check_suite(candidate.guard.result.suite_digest, baseline.guard.result, baseline_name, "score.guard_suite")
+    own = _compare_suite(candidate, baseline, settings, baseline is not None)
+    guard = _compare_suite(candidate.guard, baseline and baseline.guard, settings, baseline is not None)
+    verdicts = own.verdicts + guard.verdicts
+    failed = not own.verdicts or any(verdict.outcome in FAILING for verdict in verdicts)
     return RegressionReport(
         outcome="regressed" if failed else "passed",
-        headline=_headline(verdicts, baseline is not None, baseline_name, obstacle), verdicts=tuple(verdicts),
-        worst_samples=_worst(harms), baseline_name=baseline_name, baseline_digest=baseline.result.digest if baseline else "",
+        headline=headline(verdicts, suite=candidate.result.suite, failed=failed, compared=baseline is not None, baseline_name=baseline_name,
+                          obstacle=own.obstacle),
+        verdicts=tuple(verdicts), worst_samples=_worst(own.losses), guard_worst_samples=_worst(guard.losses), tags=(*own.tags, *guard.tags),
+        baseline_name=baseline_name, baseline_digest=baseline.result.digest if baseline else "",
         candidate_digest=candidate.result.digest, baseline_provenance=baseline.result.provenance if baseline else None,
         candidate_provenance=candidate.result.provenance, confidence=settings.confidence,
         num_resamples=settings.num_resamples, seed=settings.seed)
+
+
+def _compare_suite(candidate: ResultBundle | None, baseline: ResultBundle | None, settings: CompareSection,
+                   accepted: bool) -> Judged:
+    """Judge every metric that either side has on one suite.
+
+    Args:
+        accepted: whether there is a baseline; one that was accepted may still have no result on the suite.
+    """
+    obstacle = "" if accepted else "there is no baseline yet"
+    if candidate and baseline:
+        obstacle = sampling_obstacle(baseline.result, candidate.result)
+    judged = Judged([], [], [], obstacle)
+    for name in dict.fromkeys(result.metric for side in (candidate, baseline) for result in _results(side)):
+        verdict, losses, tags = _compare_metric(name, candidate, baseline, settings, obstacle, accepted)
+        judged.verdicts.append(verdict)
+        judged.losses.extend(losses)
+        judged.tags.extend(tags)
+    return judged
 
 
 def judge(gain: Interval, budget: float, num_prompts: int, confidence: float) -> Outcome:
@@ -106,20 +138,20 @@ def judge(gain: Interval, budget: float, num_prompts: int, confidence: float) ->
     return "unchanged" if gain.low >= -budget - rounding else "inconclusive"
 
 
-def _compare_metric(name: str, candidate: ResultBundle, baseline: ResultBundle | None, settings: CompareSection,
-                    obstacle: str) -> tuple[Verdict, list[WorstSample]]:
-    """Verdict on one metric, and the samples that lost on it. `obstacle`: why nothing at all can be compared."""
+def _compare_metric(name: str, candidate: ResultBundle | None, baseline: ResultBundle | None, settings: CompareSection,
+                    obstacle: str, accepted: bool) -> tuple[Verdict, list[WorstSample], list[TagDifference]]:
+    """Verdict on one metric, the samples that lost on it, and the differences by tag. `obstacle`: why nothing at all can be compared."""
     before, after = (_result(side, name) for side in (baseline, candidate))
-    known = after or before
+    known, suite = after or before, (candidate or baseline).result.suite
     budget = next((override.budget for override in settings.budgets if override.metric == name), known.budget)
 
-    def unjudged(outcome: Outcome, reason: str) -> tuple[Verdict, list[WorstSample]]:
-        return Verdict(metric=name, suite=candidate.result.suite, outcome=outcome, baseline=before.value if before else None,
+    def unjudged(outcome: Outcome, reason: str) -> tuple[Verdict, list[WorstSample], list[TagDifference]]:
+        return Verdict(metric=name, suite=suite, outcome=outcome, baseline=before.value if before else None,
                        candidate=after.value if after else None, difference=None, ci_low=None, ci_high=None, budget=budget,
                        num_pairs=0, smallest_detectable_effect=None, num_prompts_needed=None, unit=known.unit,
-                       higher_is_better=known.higher_is_better, reason=reason), []
+                       higher_is_better=known.higher_is_better, reason=reason), [], []
 
-    if baseline is None:
+    if not accepted:
         return unjudged("missing", obstacle)
     missing = why_missing(before, after)
     if missing:
@@ -129,11 +161,13 @@ def _compare_metric(name: str, candidate: ResultBundle, baseline: ResultBundle |
         return unjudged("inconclusive" if after.not_judged else "not_comparable", reason)
     pairs = _pair(after, baseline, candidate)
     try:
-        verdict = _judge_pairs(after, pairs, candidate.result.suite, budget, settings)
+        verdict = _judge_pairs(after, pairs, suite, budget, settings)
     except InsufficientSamplesError as error:
         clauses = [f"too few samples have a value on both sides ({error})", pairs.lost]
         return unjudged("inconclusive" if below_judging(before, after) else "missing", "; ".join(filter(None, clauses)))
-    return verdict, _harms(after, pairs, budget)
+    tags = [] if pairs.values is None else tag_differences(suite, name, pairs.prompt_ids, pairs.values[1] - pairs.values[0],
+                                                           candidate.result.prompt_tags, settings)
+    return verdict, _harms(after, pairs, budget), tags
 
 
 def _judge_pairs(result: MetricResult, pairs: Pairs, suite: str, budget: float, settings: CompareSection) -> Verdict:
@@ -208,8 +242,12 @@ def _why(outcome: Outcome, gain: Interval, budget: float, unit: str, num_prompts
     return f"a loss beyond the budget of {limit} is not excluded"
 
 
+def _results(side: ResultBundle | None) -> tuple[MetricResult, ...]:
+    return side.result.results if side else ()
+
+
 def _result(side: ResultBundle | None, name: str) -> MetricResult | None:
-    return next((result for result in side.result.results if result.metric == name), None) if side else None
+    return next((result for result in _results(side) if result.metric == name), None)
 
 
 def check_budgets(settings: CompareSection, measured: Sequence[str] = ()) -> None:
@@ -265,35 +303,3 @@ def _worst(harms: list[WorstSample]) -> tuple[WorstSample, ...]:
     for row in sorted(harms, key=lambda row: (-row.harm, row.sample_id, row.metric)):
         first.setdefault(row.sample_id, row)
     return tuple(first.values())[:MAX_WORST_SAMPLES]
-
-
-def _headline(verdicts: list[Verdict], compared: bool, baseline_name: str, obstacle: str) -> str:
-    """The report in one sentence."""
-    if not compared:
-        return (f'No baseline "{baseline_name}" was accepted yet, so nothing was compared; if this result is good, make it '
-                f'the baseline with: sana-bench accept <run folder> --reason "..."')
-    if obstacle or not verdicts:
-        obstacle = obstacle or "neither side was measured on any metric"
-        return f'Nothing can be compared with baseline "{baseline_name}": {obstacle}.'
-    groups = defaultdict(list)
-    for verdict in verdicts:
-        groups[verdict.outcome].append(verdict)
-    start = "Regressed" if any(outcome in FAILING for outcome in groups) else "Passed"
-    if "inconclusive" in groups and start == "Passed":
-        start = "Passed, but not everything could be told"
-    phrases = {"regressed": "got worse", "missing": "lack a value on one side", "not_comparable": "cannot be compared",
-               "improved": "got better", "inconclusive": "cannot be told yet", "unchanged": "did not change"}
-    parts = [f"{len(groups[outcome])} {phrase}{_named(groups[outcome])}"
-             for outcome, phrase in phrases.items() if outcome in groups]
-    return f"{start}: of {len(verdicts)} metrics, {', '.join(parts)}."
-
-
-def _named(verdicts: list[Verdict]) -> str:
-    """` (hand_rate -0.21, face_rate -0.1)`; nothing for unchanged ones."""
-    if verdicts[0].outcome == "unchanged":
-        return ""
-    changed = verdicts[0].outcome in ("regressed", "improved")
-    names = [f"{each.metric} {each.difference:+.3g}" if changed else each.metric for each in verdicts]
-    text = ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
-    needed = [each.num_prompts_needed for each in verdicts if each.num_prompts_needed]
-    return f" ({text}; about {max(needed)} prompts would tell)" if needed else f" ({text})"

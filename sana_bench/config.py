@@ -135,6 +135,10 @@ class ScoreSection(Section):
     extra_metrics: tuple[str, ...] = ()
     """Measured beside them, such as `fid` or `clip_score_vit_l_14_openai`."""
     clip_model: tuple[ClipModelSection, ...] = ()
+    guard_suite: str = ""
+    """A second suite, of what the fine-tune was not meant to change: drawn, scored and compared beside the first. Empty: none."""
+    guard_metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("drift_efficientnet_lite0", "kid_to_base_efficientnet_lite0")
+    """What is measured on it. Distances to the base model's own images need these, which are drawn once a base and suite."""
 
 
 class BudgetOverride(Section):

@@ -93,8 +93,10 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
-    return Table(("metric", "outcome", "baseline", "candidate", "difference", "interval", "budget", "unit"),
-                 [(each.metric, each.outcome, number(each.baseline), number(each.candidate), number(each.difference),
+    """One line a metric, with the suite where there are two."""
+    suites = list(dict.fromkeys(each.suite for each in verdicts))
+    return Table((*(("suite",) if len(suites) > 1 else ()), "metric", "outcome", "baseline", "candidate", "difference", "interval", "budget", "unit"),
+                 [(*((each.suite,) if len(suites) > 1 else ()), each.metric, each.outcome, number(each.baseline), number(each.candidate), number(each.difference),
                    interval(each.ci_low, each.ci_high), number(each.budget), each.unit) for each in verdicts])
 
 

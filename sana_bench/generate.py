@@ -75,7 +75,8 @@ def _draw_missing(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite,
     if not missing:
         return
     pipeline = _load(config, checkpoint, store)
-    with progress("generate images", len(ids), len(ids) - sum(map(len, missing))) as tracker:
+    whose = "the base model's images" if checkpoint.kind == "base" else "images"
+    with progress(f"generate {whose} of {suite.name}", len(ids), len(ids) - sum(map(len, missing))) as tracker:
         for batch in missing:
             prompts = [suite.by_id(prompt_id).text for _, prompt_id, _ in batch]
             seeds = [seed_of(suite, prompt_id, index) for _, prompt_id, index in batch]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from sana_bench.errors import SanaBenchError
+from sana_bench.errors import SanaBenchError, StoreError
 from sana_bench.store import write_bytes
 
 MAX_PIXELS = 64_000_000
@@ -55,3 +55,15 @@ def write_png(path: Path, pixels_HW3: np.ndarray) -> None:
 def pixels_sha256(pixels_HW3: np.ndarray) -> str:
     """SHA-256 over shape and pixels; the same for any encoding of the same picture."""
     return hashlib.sha256(repr(pixels_HW3.shape).encode() + np.ascontiguousarray(pixels_HW3).tobytes()).hexdigest()
+
+
+def read_unaltered(path: Path, sha256: str) -> np.ndarray:
+    """Decode an image of the store to (H, W, 3) uint8 RGB.
+
+    Raises:
+        StoreError: it cannot be decoded, or its pixels are not those that were recorded.
+    """
+    pixels = read_image(path, StoreError)
+    if pixels_sha256(pixels) != sha256:
+        raise StoreError(f"{path} was altered after it was generated; delete its folder to generate it again")
+    return pixels

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from sana_bench.base_images import BaseImages, as_base, needing_base
 from sana_bench.baselines import find_baseline
 from sana_bench.comparability import check_suite
 from sana_bench.compare import JUDGEMENT_VERSION, check_budgets, compare
@@ -16,17 +18,20 @@ from sana_bench.errors import DataError, SanaBenchError
 from sana_bench.external_images import MAKER, config_for, suite_of, take_in
 from sana_bench.features.open_clip_models import declare
 from sana_bench.generate import find_sample_set, generate
+from sana_bench.guard import GUARD_PREFIX, Part, parts_of
 from sana_bench.measure import measure
-from sana_bench.prompts import PromptSuite, load_suite
+from sana_bench.prompts import PromptSuite
 from sana_bench.records import BenchmarkResult, Checkpoint, RegressionReport, SampleSet, StageCost
 from sana_bench.report import write_report
-from sana_bench.results import RESULT_FILE, files_of, load_bundle
-from sana_bench.score import fetch_weights, find_result, score
+from sana_bench.results import GUARD_FOLDER, RESULT_FILE, ResultBundle, all_files_of, files_of, load_bundle, scored_digest
+from sana_bench.score import chosen_metrics, fetch_weights, find_result, score
 from sana_bench.store import Store, copy_files, digest_of, read_record, write_record
 from sana_bench.train import find_checkpoint, train
 from sana_bench.training import TRAINERS
 
 REPORT_RECORD = "regression.json"
+BESIDE = ("suite.json", "checkpoint.json", "cards.json")
+"""What stands beside a result in the store, for the report."""
 
 
 @dataclass(frozen=True)
@@ -48,53 +53,78 @@ class RunOutcome:
 
 def train_and_eval(config: RunConfig) -> RunOutcome:
     """Train, generate, score, compare with the accepted baseline, and report. Ends in seconds where nothing changed."""
-    store, suite = Store(config.run.store), load_suite(config.score.suite, config.score.prompt_form)
-    check_inputs(config, suite)
-    reused = {}
-    reused["train"] = find_checkpoint(config, store) is not None
+    store, parts = Store(config.run.store), parts_of(config)
+    check_inputs(config, parts)
+    reused = {"train": find_checkpoint(config, store) is not None}
     checkpoint = train(config, store)
-    reused["generate"] = find_sample_set(config, checkpoint, suite, store) is not None
-    sample_set = generate(config, checkpoint, suite, store)
-    reused["score"] = find_result(config, sample_set.digest, suite, store) is not None
-    result_folder = score(config, checkpoint, sample_set, suite, store)
-    return _compare_and_report(config, result_folder, reused)
+    return _compare_and_report(config, [_draw_and_score(part, checkpoint, store, reused) for part in parts], reused)
 
 
-def check_inputs(config: RunConfig, suite: PromptSuite) -> None:
+def _draw_and_score(part: Part, checkpoint: Checkpoint, store: Store, reused: dict[str, bool]) -> Path:
+    """The result folder of one suite; notes which of its stages had been done before."""
+    sample_set, base = _draw(part, checkpoint, store, reused)
+    reused[f"{part.prefix}score"] = find_result(part.config, sample_set.digest, part.suite, store, base) is not None
+    return score(part.config, checkpoint, sample_set, part.suite, store, base)
+
+
+def _draw(part: Part, checkpoint: Checkpoint, store: Store, reused: dict[str, bool]) -> tuple[SampleSet, BaseImages | None]:
+    """The images of one suite, and the base model's own where a metric needs them."""
+    reused[f"{part.prefix}generate"] = find_sample_set(part.config, checkpoint, part.suite, store) is not None
+    sample_set = generate(part.config, checkpoint, part.suite, store)
+    if not needing_base(chosen_metrics(part.config)):
+        return sample_set, None
+    untouched = train(as_base(part.config), store)
+    reused[f"{part.prefix}generate base"] = find_sample_set(part.config, untouched, part.suite, store) is not None
+    return sample_set, BaseImages(untouched, generate(part.config, untouched, part.suite, store))
+
+
+def check_inputs(config: RunConfig, parts: Sequence[Part]) -> None:
     """Find now what would otherwise stop the run after hours: unknown names, data that does not load, another suite's baseline.
 
     Raises:
         SanaBenchError: the first of these.
     """
     TRAINERS.get(config.train.trainer)
-    fetch_weights(config)
+    for part in parts:
+        fetch_weights(part.config)
     check_budgets(config.compare)
     check_apart(config.data.training, config.data.reference)
     name, folder = _baseline(config)
     if folder:
-        check_suite(suite.digest, read_record(folder / RESULT_FILE, BenchmarkResult), name)
+        for part, place in zip(parts, (folder, folder / GUARD_FOLDER), strict=False):
+            if place.is_dir():
+                check_suite(part.suite.digest, read_record(place / RESULT_FILE, BenchmarkResult), name, part.setting)
 
 
 def train_stage(config: RunConfig) -> Checkpoint:
     return train(config, Store(config.run.store))
 
 
-def generate_stage(config: RunConfig) -> SampleSet:
-    store, suite = Store(config.run.store), load_suite(config.score.suite, config.score.prompt_form)
-    return generate(config, _checkpoint(config, store), suite, store)
-
-
-def score_stage(config: RunConfig) -> Path:
-    store, suite = Store(config.run.store), load_suite(config.score.suite, config.score.prompt_form)
+def generate_stage(config: RunConfig) -> list[SampleSet]:
+    """The images of the suite and of the guard suite, and the base model's own where a metric needs them."""
+    store = Store(config.run.store)
     checkpoint = _checkpoint(config, store)
-    return score(config, checkpoint, _sample_set(config, checkpoint, suite, store), suite, store)
+    return [_draw(part, checkpoint, store, {})[0] for part in parts_of(config)]
 
 
-def score_images(config: RunConfig, images: Path, suite_name: str) -> Path:
-    """Score a folder of images that were made elsewhere; the result folder."""
+def score_stage(config: RunConfig) -> list[Path]:
+    """The result folders of the suite and of the guard suite."""
+    store = Store(config.run.store)
+    checkpoint = _checkpoint(config, store)
+    return [score(part.config, checkpoint, _sample_set(part.config, checkpoint, part.suite, store), part.suite, store, _base_images(part, store))
+            for part in parts_of(config)]
+
+
+def score_images(config: RunConfig, images: Path, suite_name: str, against: Path | None = None) -> Path:
+    """Score a folder of images that were made elsewhere; the result folder.
+
+    Args:
+        against: The folder whose images stand for the base model's own, where a metric needs these.
+    """
     suite, store = suite_of(images, suite_name).in_form(config.score.prompt_form), Store(config.run.store)
     checkpoint, sample_set = take_in(images, suite, store)
-    return score(config_for(config, sample_set), checkpoint, sample_set, suite, store)
+    base = BaseImages(*take_in(against, suite, store)) if against and needing_base(chosen_metrics(config)) else None
+    return score(config_for(config, sample_set), checkpoint, sample_set, suite, store, base)
 
 
 def compare_images(config: RunConfig, images: Path, against: Path, suite_name: str) -> RunOutcome:
@@ -105,29 +135,30 @@ def compare_images(config: RunConfig, images: Path, against: Path, suite_name: s
     """
     if not suite_name and suite_of(images, "").digest != suite_of(against, "").digest:
         raise DataError(f"{images} and {against} have different captions: only images of the same prompts are pairs")
-    candidate, baseline = score_images(config, images, suite_name), score_images(config, against, suite_name)
+    candidate, baseline = (score_images(config, folder, suite_name, against) for folder in (images, against))
     named = config.model_copy(update={"name": MAKER})
-    result, before = (read_record(folder / RESULT_FILE, BenchmarkResult) for folder in (candidate, baseline))
-    run_id = digest_of([result.digest, before.digest, config.compare.model_dump(mode="json"), str(against), JUDGEMENT_VERSION, version("sana-bench")])
+    run_id = digest_of([scored_digest(candidate), scored_digest(baseline), config.compare.model_dump(mode="json"), str(against), JUDGEMENT_VERSION,
+                        version("sana-bench")])
     run_dir = Path(config.run.reports).expanduser() / f"{MAKER}-{run_id}"
-    report, stages = _make_run_folder(named, run_dir, result, candidate, baseline, against.name or str(against), {"score": False})
+    report, stages = _make_run_folder(named, run_dir, load_bundle(candidate), baseline, against.name or str(against), {"score": False})
     return RunOutcome(report.outcome, run_dir, report, {stage: StageReport(cost.seconds, cost.peak_memory_bytes, False) for stage, cost in stages.items()})
 
 
 def compare_stage(config: RunConfig) -> RunOutcome:
     """Compare and report what is scored already."""
-    store, suite = Store(config.run.store), load_suite(config.score.suite, config.score.prompt_form)
-    sample_set = _sample_set(config, _checkpoint(config, store), suite, store)
-    folder = find_result(config, sample_set.digest, suite, store)
-    if folder is None:
+    store = Store(config.run.store)
+    checkpoint = _checkpoint(config, store)
+    folders = [find_result(part.config, _sample_set(part.config, checkpoint, part.suite, store).digest, part.suite, store, _base_images(part, store))
+               for part in parts_of(config)]
+    if None in folders:
         raise SanaBenchError("these samples are not scored yet with these settings; run `sana-bench score` first")
-    return _compare_and_report(config, folder, dict.fromkeys(("train", "generate", "score"), True))
+    return _compare_and_report(config, folders, {})
 
 
 def compare_run_folder(run_dir: Path, config: RunConfig) -> RunOutcome:
     """Compare a finished run with what the accepted baseline is now, from its folder alone; the new folder stands beside it."""
     beside = config.model_copy(update={"run": config.run.model_copy(update={"reports": str(run_dir.absolute().parent)})})
-    return _compare_and_report(beside, run_dir, dict.fromkeys(("train", "generate", "score"), True))
+    return _compare_and_report(beside, [run_dir], {})
 
 
 def report_stage(config: RunConfig) -> Path:
@@ -147,39 +178,47 @@ def _baseline(config: RunConfig) -> tuple[str, Path | None]:
     return name, find_baseline(name, Path(config.run.baselines))
 
 
-def _compare_and_report(config: RunConfig, result_folder: Path, reused: dict[str, bool]) -> RunOutcome:
+def _compare_and_report(config: RunConfig, folders: Sequence[Path], reused: dict[str, bool]) -> RunOutcome:
+    """Compare, report, and put everything into one run folder; what is there already is read.
+
+    Args:
+        folders: of the suite's result, and of the guard suite's where that is not in it.
+        reused: by stage, whether it had been done before; it had where nothing is said.
+    """
     name, baseline_folder = _baseline(config)
-    result = read_record(result_folder / RESULT_FILE, BenchmarkResult)
-    baseline_digest = read_record(baseline_folder / RESULT_FILE, BenchmarkResult).digest if baseline_folder else ""
     settings = config.model_dump(mode="json", exclude={"run"})
-    run_id = digest_of([result.digest, settings, name, baseline_digest, JUDGEMENT_VERSION, version("sana-bench")])
+    run_id = digest_of([scored_digest(*folders), settings, name, scored_digest(baseline_folder) if baseline_folder else "", JUDGEMENT_VERSION,
+                        version("sana-bench")])
     run_dir = Path(config.run.reports).expanduser() / f"{config.name}-{run_id}"
     finished = all((run_dir / file).exists() for file in (RESULT_FILE, REPORT_RECORD, "report.html"))
     if finished:
         report = read_record(run_dir / REPORT_RECORD, RegressionReport)
         stages = read_record(run_dir / RESULT_FILE, BenchmarkResult).stages
     else:
-        report, stages = _make_run_folder(config, run_dir, result, result_folder, baseline_folder, name, reused)
+        candidate = load_bundle(*folders)
+        reused = {**dict.fromkeys(_stages_of(candidate), True), **reused}
+        report, stages = _make_run_folder(config, run_dir, candidate, baseline_folder, name, reused)
     reused = {**reused, "compare": finished, "report": finished}
     return RunOutcome(report.outcome, run_dir, report,
-                      {stage: StageReport(cost.seconds, cost.peak_memory_bytes, reused[stage]) for stage, cost in stages.items()})
+                      {stage: StageReport(cost.seconds, cost.peak_memory_bytes, reused.get(stage, True)) for stage, cost in stages.items()})
 
 
-def _make_run_folder(config: RunConfig, run_dir: Path, result: BenchmarkResult, result_folder: Path,
-                     baseline_folder: Path | None, name: str, reused: dict[str, bool]) -> tuple[RegressionReport, dict[str, StageCost]]:
+def _make_run_folder(config: RunConfig, run_dir: Path, candidate: ResultBundle, baseline_folder: Path | None, name: str,
+                     reused: dict[str, bool]) -> tuple[RegressionReport, dict[str, StageCost]]:
     """Everything about a run in one folder: records, views, the baseline it was held against, and the report."""
     baseline_copy = run_dir / "baseline" if baseline_folder else None
     declare(config.score.clip_model)
     with measure() as meter:
         baseline = load_bundle(baseline_folder) if baseline_folder else None
-        report = compare(load_bundle(result_folder), baseline, config.compare, name)
-        stages = {**result.stages, "compare": meter.cost()}
+        report = compare(candidate, baseline, config.compare, name)
+        stages = {**_stages_of(candidate), "compare": meter.cost()}
     with measure() as meter:
-        names = [*files_of(result), "suite.json", "checkpoint.json", "cards.json"]
-        copy_files(result_folder, run_dir, [name for name in names if name != RESULT_FILE])
+        if candidate.guard:
+            copy_files(candidate.guard.folder, run_dir / GUARD_FOLDER, [*files_of(candidate.guard.result), *BESIDE])
+        copy_files(candidate.folder, run_dir, [name for name in [*files_of(candidate.result), *BESIDE] if name != RESULT_FILE])
         if baseline and baseline_folder and baseline_copy:
-            copy_files(baseline_folder, baseline_copy, files_of(baseline.result))
-        own = result.model_copy(update={"name": config.name, "config": config.model_dump(mode="json"), "stages": stages})
+            copy_files(baseline_folder, baseline_copy, all_files_of(baseline))
+        own = candidate.result.model_copy(update={"name": config.name, "config": config.model_dump(mode="json"), "stages": stages})
         write_record(run_dir / RESULT_FILE, own)
         write_report(run_dir, report, run_dir, baseline_copy, reused)
         stages["report"] = meter.cost()
@@ -187,6 +226,21 @@ def _make_run_folder(config: RunConfig, run_dir: Path, result: BenchmarkResult, 
     write_report(run_dir, report, run_dir, baseline_copy, reused)  # once more, now that its own cost is known
     write_record(run_dir / REPORT_RECORD, report)
     return report, stages
+
+
+def _stages_of(bundle: ResultBundle) -> dict[str, StageCost]:
+    """What was done before comparing: for the suite, then for the guard suite, which rests on the same training."""
+    guard = bundle.guard.result.stages if bundle.guard else {}
+    stages = {**bundle.result.stages, **{f"{GUARD_PREFIX}{name}": cost for name, cost in guard.items() if name != "train"}}
+    return {name: cost for name, cost in stages.items() if name not in ("compare", "report")}
+
+
+def _base_images(part: Part, store: Store) -> BaseImages | None:
+    """The base model's own images, which must be there; None where no metric needs them."""
+    if not needing_base(chosen_metrics(part.config)):
+        return None
+    checkpoint = _checkpoint(as_base(part.config), store)
+    return BaseImages(checkpoint, _sample_set(part.config, checkpoint, part.suite, store))
 
 
 def _checkpoint(config: RunConfig, store: Store) -> Checkpoint:

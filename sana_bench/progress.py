@@ -18,9 +18,9 @@ def format_seconds(seconds: float) -> str:
 
 
 class Progress:
-    """Counts finished items of one long step. Call `advance` after each item."""
+    """Counts finished items of one long step, of which `total` may be unknown. Call `advance` after each item."""
 
-    def __init__(self, description: str, total: int, done: int = 0):
+    def __init__(self, description: str, total: int | None, done: int = 0):
         self.description, self.total, self.done = description, total, done
         self._done_before, self._start, self._last_line, self.note = done, time.monotonic(), 0.0, ""
 
@@ -30,6 +30,8 @@ class Progress:
 
     def line(self) -> str:
         elapsed, fresh = time.monotonic() - self._start, self.done - self._done_before
+        if self.total is None:
+            return f"{self.description}: {self.done}, {format_seconds(elapsed)} gone"
         left = format_seconds(elapsed / fresh * (self.total - self.done)) if fresh else "?"
         note = f", {self.note}" if self.note else ""
         return f"{self.description}: {self.done}/{self.total}, {format_seconds(elapsed)} gone, {left} left{note}"

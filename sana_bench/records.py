@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 SCHEMA_VERSION = 1
 
 Outcome = Literal["improved", "unchanged", "regressed", "inconclusive", "not_comparable", "missing"]
-StageName = Literal["train", "generate", "score", "compare", "report"]
 
 
 class Record(BaseModel):
@@ -124,6 +123,8 @@ class MetricResult(Record):
     """`sample`: a mean of per-image values; `set`: a value of the whole set."""
     explanation: str
     """What it measures, in one sentence."""
+    beside: dict[str, float] = {}
+    """Numbers to read beside its value, by name, of metrics that have some; nothing is judged by them."""
 
 
 class Measure(Record):
@@ -188,6 +189,36 @@ class GroupScore(Record):
     """Whether the group is large enough."""
 
 
+class TagScore(Record):
+    """Mean of a sample metric over the images of the prompts with one tag. Exploratory: no verdict rests on it."""
+
+    tag: str
+    metric: str
+    value: float
+    low: float | None
+    """None with a single prompt."""
+    high: float | None
+    num_images: int
+    """With a value on the metric."""
+    num_prompts: int
+    enough: bool
+    """Whether so many prompts could make a verdict; with fewer, one odd prompt makes the value."""
+
+
+class TagDifference(Record):
+    """Candidate minus baseline on one tag, over the pairs scored on both sides. Exploratory: no verdict rests on it."""
+
+    suite: str
+    tag: str
+    metric: str
+    difference: float
+    low: float | None
+    high: float | None
+    num_pairs: int
+    num_prompts: int
+    enough: bool
+
+
 class Provenance(Record):
     """Where a result comes from."""
 
@@ -220,6 +251,10 @@ class BenchmarkResult(Versioned):
     compositions: tuple[Composition, ...] = ()
     """By attribute, where it was looked at."""
     groups: tuple[GroupScore, ...] = ()
+    prompt_tags: dict[str, tuple[str, ...]] = {}
+    """Tags of each prompt that has some, by prompt id."""
+    tags: tuple[TagScore, ...] = ()
+    """Of every sample metric and tag with a value."""
     provenance: Provenance
     stages: dict[str, StageCost]
 
@@ -268,6 +303,10 @@ class RegressionReport(Versioned):
     headline: str
     verdicts: tuple[Verdict, ...]
     worst_samples: tuple[WorstSample, ...]
+    guard_worst_samples: tuple[WorstSample, ...] = ()
+    """The same of the guard suite; its verdicts are among the others, with its name."""
+    tags: tuple[TagDifference, ...] = ()
+    """Of every suite and sample metric that could be compared."""
     baseline_name: str
     baseline_digest: str
     candidate_digest: str

@@ -1,7 +1,8 @@
 """Results on disk: `result.json`, `scores.parquet` and `statistics.safetensors` in a folder, written and read as one bundle.
 
 A run folder, an artifact of the store and a baseline are all such folders; `keypoints.json` and `views/` beside them are
-for people to look at and decide nothing.
+for people to look at and decide nothing. A run folder and a baseline hold the result of their guard suite, where they have one,
+as such a folder of its own: `guard/`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import numpy as np
 
 from sana_bench.errors import StoreError
 from sana_bench.records import BenchmarkResult, MetricResult, Score
-from sana_bench.store import read_record, write_bytes, write_record
+from sana_bench.store import digest_of, read_record, write_bytes, write_record
 
 RESULT_FILE, SCORES_FILE, STATISTICS_FILE = "result.json", "scores.parquet", "statistics.safetensors"
 KEYPOINTS_FILE = "keypoints.json"
+GUARD_FOLDER = "guard"
 SAMPLE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 """Ids become file names, so nothing else is read from a file that somebody else may have written."""
 
@@ -45,6 +47,8 @@ class ResultBundle:
     scores: tuple[Score, ...]
     statistics: Mapping[str, SetStatistics]
     """By set metric."""
+    guard: ResultBundle | None = None
+    """Of the guard suite; None where there is none."""
 
 
 def loss_in_budgets(result: MetricResult, difference: float, budget: float) -> float:
@@ -55,6 +59,17 @@ def loss_in_budgets(result: MetricResult, difference: float, budget: float) -> f
 def files_of(result: BenchmarkResult) -> list[str]:
     """The files of its folder, relative to it: what decides and what people look at."""
     return [RESULT_FILE, SCORES_FILE, STATISTICS_FILE, KEYPOINTS_FILE, *(f"views/{sample.sample_id}.webp" for sample in result.samples)]
+
+
+def all_files_of(bundle: ResultBundle) -> list[str]:
+    """The files of a run folder or a baseline, relative to it, those of its guard suite among them."""
+    return files_of(bundle.result) + ([f"{GUARD_FOLDER}/{name}" for name in files_of(bundle.guard.result)] if bundle.guard else [])
+
+
+def scored_digest(folder: Path, guard: Path | None = None) -> str:
+    """Of everything that was scored, told from the records alone; arguments as of `load_bundle`."""
+    own, guard = read_record(folder / RESULT_FILE, BenchmarkResult).digest, guard or folder / GUARD_FOLDER
+    return digest_of([own, scored_digest(guard)]) if guard.is_dir() else own
 
 
 def write_bundle(folder: Path, result: BenchmarkResult, scores: tuple[Score, ...],
@@ -71,16 +86,20 @@ def write_bundle(folder: Path, result: BenchmarkResult, scores: tuple[Score, ...
     write_record(folder / RESULT_FILE, result)
 
 
-def load_bundle(folder: Path) -> ResultBundle:
-    """Read and check a result folder.
+def load_bundle(folder: Path, guard: Path | None = None) -> ResultBundle:
+    """Read and check a result folder, and that of its guard suite.
+
+    Args:
+        guard: Where the result of the guard suite is, if not in `folder`.
 
     Raises:
         StoreError: it is no result folder, a file of it is missing or damaged, or its parts contradict one another.
     """
     if not (folder / RESULT_FILE).is_file():
         raise StoreError(f"{folder} is no result folder: it has no {RESULT_FILE}. Give a run folder, or score again")
+    guard = guard or folder / GUARD_FOLDER
     bundle = ResultBundle(folder, read_record(folder / RESULT_FILE, BenchmarkResult), _read_scores(folder / SCORES_FILE),
-                          _read_statistics(folder / STATISTICS_FILE))
+                          _read_statistics(folder / STATISTICS_FILE), load_bundle(guard) if guard.is_dir() else None)
     _check(bundle)
     return bundle
 
@@ -172,9 +191,10 @@ def _problems(bundle: ResultBundle) -> Iterator[str]:
         if each.kind == "set" and each.value is not None and each.metric not in bundle.statistics:
             yield f"{each.metric} has a value and no statistics"
     measures = [(name, each) for composition in result.compositions for name, each in composition.measures.items()]
-    for name, each in (*measures, *((f"{group.metric} of {group.group}", group) for group in result.groups)):
+    for name, each in (*measures, *((f"{group.metric} of {group.group}", group) for group in result.groups),
+                       *((f"{tagged.metric} of {tagged.tag}", tagged) for tagged in result.tags)):
         if not all(math.isfinite(number) for number in (each.value, each.low, each.high) if number is not None):
-            yield f"{name} among people is not finite"
+            yield f"{name} is not finite"
     for metric, held in bundle.statistics.items():
         if not ids.issuperset(held.sample_ids) or len(set(held.sample_ids)) < len(held.sample_ids):
             yield f"the statistics of {metric} name samples twice or that are not among the samples"

@@ -12,17 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from sana_bench.assets import asset_digest, pull_missing
+from sana_bench.base_images import BaseImages, base_features, needing_base
 from sana_bench.cards import card_of
 from sana_bench.config import RunConfig
 from sana_bench.data.manifest import data_digest, load_manifest, picture_view
 from sana_bench.demographics import compositions, demographics_digest, group_scores
-from sana_bench.errors import InsufficientSamplesError, StoreError
+from sana_bench.errors import ConfigError, InsufficientSamplesError
 from sana_bench.extract import FeatureStore, Item, in_order
 from sana_bench.features import EXTRACTORS, Features
 from sana_bench.features.open_clip_models import declare
-from sana_bench.images import pixels_sha256, read_image
+from sana_bench.images import read_unaltered
 from sana_bench.measure import measure
-from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored, usual_metrics
+from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored, require_services, usual_metrics
 from sana_bench.models import device_in_identity, resolve_device
 from sana_bench.prompts import PromptSuite
 from sana_bench.provenance import collect_provenance, package_versions
@@ -31,6 +32,7 @@ from sana_bench.results import SetStatistics, write_bundle
 from sana_bench.selftest.results import why_not_judged
 from sana_bench.statistics import mean_interval, set_interval
 from sana_bench.store import Store, digest_of, write_bytes, write_record
+from sana_bench.tags import TAGS_VERSION, tag_scores, tags_of
 
 KIND = "results"
 VIEW_PX = 1024
@@ -39,8 +41,11 @@ DRAWN = {"poses": "pose", "hands": "hands", "faces": "faces"}
 
 
 def chosen_metrics(config: RunConfig) -> list[MetricEntry]:
+    """Raises ConfigError: an unknown name, or a metric that asks a service which is not set up."""
     declare(config.score.clip_model)
-    return [METRICS.get(name) for name in dict.fromkeys([*(config.score.metrics or usual_metrics()), *config.score.extra_metrics])]
+    entries = [METRICS.get(name) for name in dict.fromkeys([*(config.score.metrics or usual_metrics()), *config.score.extra_metrics])]
+    require_services(entries)
+    return entries
 
 
 def fetch_weights(config: RunConfig) -> None:
@@ -55,13 +60,13 @@ def fetch_weights(config: RunConfig) -> None:
         entry.extractor_digest()  # finds weights that are no assets
 
 
-def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite) -> str:
+def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite, base: BaseImages | None) -> str:
     """Digest of everything that decides the scores."""
     entries = chosen_metrics(config)
-    return digest_of([sample_set_digest, suite.digest,
+    return digest_of([sample_set_digest, suite.digest, base.sample_set.digest if base else "",
                       [[entry.name, entry.version, entry.budget, entry.extractor_digest(), why_not_judged(entry)] for entry in entries],
                       [EXTRACTORS.get(name).digest() for name in in_order(DRAWN.values())], data_digest(config.data.reference),
-                      demographics_digest(), config.compare.confidence, config.compare.num_resamples, config.compare.seed, package_versions(),
+                      demographics_digest(), TAGS_VERSION, config.compare.confidence, config.compare.num_resamples, config.compare.seed, package_versions(),
                       device_in_identity(config.run.device)])
 
 
@@ -70,31 +75,41 @@ def _extractors(entries: Sequence[MetricEntry]) -> set[str]:
     return {name for entry in entries for name in entry.extractors} | set(DRAWN.values())
 
 
-def find_result(config: RunConfig, sample_set_digest: str, suite: PromptSuite, store: Store) -> Path | None:
-    folder = store.folder(KIND, result_digest(config, sample_set_digest, suite))
+def find_result(config: RunConfig, sample_set_digest: str, suite: PromptSuite, store: Store, base: BaseImages | None = None) -> Path | None:
+    folder = store.folder(KIND, result_digest(config, sample_set_digest, suite, base))
     return folder if (folder / "result.json").exists() else None
 
 
-def score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, suite: PromptSuite, store: Store) -> Path:
+def score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, suite: PromptSuite, store: Store,
+          base: BaseImages | None = None) -> Path:
     """Score all samples on all chosen metrics; return the result folder (see results.py), from the store if it is there.
 
+    Args:
+        base: the base model's own images, where a chosen metric needs them.
+
     Raises:
+        ConfigError: a chosen metric needs the base model's own images, and there are none.
         SanaBenchError: an image or an asset is missing or damaged, or there is too little reference data.
     """
-    found = find_result(config, sample_set.digest, suite, store)
+    needing = [entry.name for entry in needing_base(chosen_metrics(config))]
+    if needing and base is None:
+        raise ConfigError(f"{', '.join(needing)}: made of the base model's own images of the same prompts, and there are none of these images. "
+                          f"Give them with --against FOLDER, or leave it out of score.metrics")
+    found = find_result(config, sample_set.digest, suite, store, base)
     if found:
         return found
     fetch_weights(config)
-    digest = result_digest(config, sample_set.digest, suite)
+    digest = result_digest(config, sample_set.digest, suite, base)
     with store.locked(KIND, digest):
-        return (find_result(config, sample_set.digest, suite, store)
-                or _score(config, checkpoint, sample_set, suite, store, digest))
+        return (find_result(config, sample_set.digest, suite, store, base)
+                or _score(config, checkpoint, sample_set, suite, store, base, digest))
 
 
-def _score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, suite: PromptSuite, store: Store, digest: str) -> Path:
+def _score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, suite: PromptSuite, store: Store,
+           base: BaseImages | None, digest: str) -> Path:
     folder, entries = store.folder(KIND, digest), chosen_metrics(config)
     with measure() as meter:
-        samples, context = _look(config, sample_set, suite, store, entries, folder)
+        samples, context = _look(config, sample_set, suite, store, entries, folder, base)
         scores, statistics, results, parts = [], {}, [], {}
         for entry in entries:
             metric = entry.make(context)
@@ -104,16 +119,17 @@ def _score(config: RunConfig, checkpoint: Checkpoint, sample_set: SampleSet, sui
             results.append(result)
             if held is not None:
                 statistics[entry.name] = held
-        people = {"compositions": compositions(samples, suite.target, config.compare),
-                  "groups": group_scores(samples, scores, config.compare)}
+        parts_of_set = {"compositions": compositions(samples, suite.target, config.compare),
+                        "groups": group_scores(samples, scores, config.compare),
+                        "tags": tag_scores(tags_of(suite), sample_set.samples, scores, config.compare), "prompt_tags": tags_of(suite)}
         cost = meter.cost()
     points = {sample.sample_id: _keypoints(size, sample, parts) for size, sample in zip(sample_set.samples, samples, strict=True)}
     write_bytes(folder / "keypoints.json", json.dumps(points, separators=(",", ":")).encode())
     write_bytes(folder / "cards.json", json.dumps([card_of(entry).model_dump(mode="json") for entry in entries]).encode())
     write_record(folder / "suite.json", suite)
     write_record(folder / "checkpoint.json", checkpoint)
-    stages = {"train": checkpoint.cost, "generate": sample_set.cost, "score": cost}
-    result = _benchmark_result(config, digest, sample_set, checkpoint, suite, results, stages, people)
+    stages = {"train": checkpoint.cost, "generate": sample_set.cost, **({"generate base": base.sample_set.cost} if base else {}), "score": cost}
+    result = _benchmark_result(config, digest, sample_set, checkpoint, suite, base, results, stages, parts_of_set)
     write_bundle(folder, result, tuple(scores), statistics)
     return folder
 
@@ -143,7 +159,7 @@ def evaluate_metric(entry: MetricEntry, metric: SampleMetric | SetMetric, sample
         num_unscored=len(unscored), unscored_reasons=dict(Counter(value.reason for value in unscored.values())), unit=entry.unit,
         higher_is_better=entry.higher_is_better, budget=entry.budget, note=_note(metric, usable, flags), extractor=", ".join(entry.extractors),
         extractor_digest=entry.extractor_digest(), fewest_images=entry.fewest_images, not_judged=why_not_judged(entry), kind=entry.kind,
-        explanation=entry.explanation)
+        explanation=entry.explanation, beside=metric.beside(samples) if hasattr(metric, "beside") else {})
 
 
 def _note(metric: SampleMetric | SetMetric, usable: Sequence[ScoredSample], flags: Mapping[str, str]) -> str:
@@ -170,22 +186,23 @@ def _set_value(entry: MetricEntry, metric, usable: Sequence[ScoredSample], promp
 
 
 def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: Store, entries: Sequence[MetricEntry],
-          folder: Path) -> tuple[list[ScoredSample], MetricContext]:
-    """Features of all samples and of the reference; writes small views for the report."""
+          folder: Path, base: BaseImages | None) -> tuple[list[ScoredSample], MetricContext]:
+    """Features of all samples, of the reference and of the base's own images; writes small views for the report."""
     device, images = resolve_device(config.run.device), store.folder("samples", sample_set.digest)
     views = [folder / "views" / f"{sample.sample_id}.webp" for sample in sample_set.samples]
     items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text,
                   partial(_read_and_show, images / sample.file_name, sample.pixels_sha256, view))
              for sample, view in zip(sample_set.samples, views, strict=True)]
     with FeatureStore(store, _extractors(entries), device, config.run.num_workers) as features:
-        found = features.features_of(items, "score images")
+        found = features.features_of(items, f"score images of {suite.name}")
     for item, view in zip(items, views, strict=True):
         if not view.exists():  # its features were in the store, so nothing has decoded it yet
             item.load()
     samples = [ScoredSample(sample_id=sample.sample_id, prompt=suite.by_id(sample.prompt_id), features=each)
                for sample, each in zip(sample_set.samples, found, strict=True)]
     reference, people = _reference_features(config, entries, store, device)
-    return samples, MetricContext(reference=reference, reference_people=people, target=suite.target)
+    return samples, MetricContext(reference=reference, reference_people=people, target=suite.target, store=store,
+                                  base=base_features(base, entries, suite, store, device) if base else {})
 
 
 def _reference_features(config: RunConfig, entries: Sequence[MetricEntry], store: Store,
@@ -206,9 +223,7 @@ def _read_and_show(path: Path, sha256: str, view: Path) -> np.ndarray:
     """Decode an image once: its checked pixels for the extractors, and a small WebP for people, from which nothing is scored."""
     from PIL import Image
 
-    pixels = read_image(path, StoreError)
-    if pixels_sha256(pixels) != sha256:
-        raise StoreError(f"{path} was altered after it was generated; delete its folder to generate it again")
+    pixels = read_unaltered(path, sha256)
     image = Image.fromarray(pixels)
     image.thumbnail((VIEW_PX, VIEW_PX), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -233,15 +248,17 @@ def _keypoints(size: Sample, sample: ScoredSample, parts: Mapping[str, Mapping[s
             "parts": {part: by_sample[sample.sample_id] for part, by_sample in parts.items()}}
 
 
-def _benchmark_result(config: RunConfig, digest: str, sample_set: SampleSet, checkpoint: Checkpoint, suite: PromptSuite,
-                      results: list[MetricResult], stages: dict[str, StageCost], people: dict) -> BenchmarkResult:
+def _benchmark_result(config: RunConfig, digest: str, sample_set: SampleSet, checkpoint: Checkpoint, suite: PromptSuite, base: BaseImages | None,
+                      results: list[MetricResult], stages: dict[str, StageCost], parts_of_set: dict) -> BenchmarkResult:
     names = in_order(_extractors(chosen_metrics(config)))
     digests = {"base": checkpoint.base_digest, "checkpoint": checkpoint.digest, "weights": checkpoint.weights_sha256,
                "training data": checkpoint.summary.data_digest if checkpoint.summary else "", "suite": suite.digest,
                "reference data": data_digest(config.data.reference), "samples": sample_set.digest,
+               **({"compared base": base.checkpoint.base_digest, "samples of compared base": base.sample_set.digest} if base else {}),
                **{f"extractor {name}": EXTRACTORS.get(name).digest() for name in names},
-               **{f"asset {name}": asset_digest(name) for each in names for name in EXTRACTORS.get(each).assets}}
+               **{f"asset {name}": asset_digest(name) for each in names for name in EXTRACTORS.get(each).assets},
+               **{f"service of {entry.name}": entry.service.identity() for entry in chosen_metrics(config) if entry.service is not None}}
     return BenchmarkResult(
         digest=digest, name=config.name, config=config.model_dump(mode="json"), suite=suite.name, suite_version=suite.version,
         suite_digest=suite.digest, sampling=sample_set.sampling, samples=sample_set.samples, results=tuple(results),
-        provenance=collect_provenance(resolve_device(config.run.device), digests), stages=stages, **people)
+        provenance=collect_provenance(resolve_device(config.run.device), digests), stages=stages, **parts_of_set)

@@ -11,7 +11,7 @@ import numpy as np
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.metrics import METRICS, MetricEntry, register_metric
 from sana_bench.records import BenchmarkResult, MetricResult, Provenance, Sample, Score, StageCost
-from sana_bench.results import ResultBundle, SetStatistics, write_bundle
+from sana_bench.results import GUARD_FOLDER, ResultBundle, SetStatistics, write_bundle
 from sana_bench.store import write_bytes
 
 SET_METRIC = "spread_of_tests"
@@ -91,5 +91,7 @@ def write_result_folder(bundle: ResultBundle, folder: Path) -> Path:
         picture = f"view of {sample.sample_id}, {bundle.result.digest}".encode()
         write_bytes(folder / "views" / f"{sample.sample_id}.webp", picture)
     write_bytes(folder / "keypoints.json", b"{}")
+    if bundle.guard:
+        write_result_folder(bundle.guard, folder / GUARD_FOLDER)
     write_bundle(folder, bundle.result, bundle.scores, bundle.statistics)
     return folder

@@ -11,8 +11,9 @@ from PIL import Image
 
 from sana_bench.prompts import Prompt, PromptSuite, Target
 from sana_bench.records import (BenchmarkResult, Checkpoint, Composition, GroupScore, Measure, MetricResult, PromptComposition,
-                                Provenance, RegressionReport, Sample, Score, StageCost, TrainingSummary, Verdict, WorstSample)
-from sana_bench.results import SetStatistics, write_bundle
+                                Provenance, RegressionReport, Sample, Score, StageCost, TagDifference, TagScore, TrainingSummary, Verdict,
+                                WorstSample)
+from sana_bench.results import GUARD_FOLDER, SetStatistics, write_bundle
 from sana_bench.store import write_record
 
 HOSTILE = """<script>alert("x")</script><img src=x onerror=alert(1)> '"--> | `code` [a](http://evil.invalid) @me 手 ![](x)"""
@@ -49,6 +50,13 @@ GROUPS = tuple(
                num_prompts=images, enough=value is not None)
     for group, value, images in (("light", 0.7, 16), ("dark", None, 3)))
 
+TAGS = tuple(TagScore(tag=tag, metric=metric, value=0.7, low=0.6, high=0.8, num_images=number, num_prompts=number, enough=number >= 6)
+             for tag, number in (("face", 12), ("hands", 3)) for metric in ("hand_rate", "face_rate"))
+TAG_DIFFERENCES = tuple(TagDifference(suite="humans_test", tag=tag, metric="hand_rate", difference=difference, low=difference - 0.02, high=difference + 0.03,
+                                      num_pairs=number, num_prompts=number, enough=number >= 6)
+                        for tag, difference, number in (("face", -0.07, 12), ("hands", 0.01, 3)))
+"""A loss of more than hand_rate's budget of 0.05 on one tag, and too few prompts with the other."""
+
 Painter = Callable[[int, str], tuple[Image.Image, dict]]
 """(index of the pair, side) -> picture and its keypoints"""
 
@@ -73,18 +81,21 @@ def paint(index: int, side: str) -> tuple[Image.Image, dict]:
 
 
 def make_run(root: Path, suite: PromptSuite, *, baseline: bool = True, painter: Painter = paint,
-             people: bool = True) -> tuple[RegressionReport, Path, Path | None]:
+             people: bool = True, guard: bool = False) -> tuple[RegressionReport, Path, Path | None]:
     """(report, candidate folder, baseline folder or None)"""
     samples = tuple(Sample(sample_id=f"{prompt.id}_0", prompt_id=prompt.id, sample_index=0, seed=1000 + index, width=2048,
                            height=2048, file_name=f"{prompt.id}_0.png", pixels_sha256="0" * 64)
                     for index, prompt in enumerate(suite.prompt))
     for side in ("baseline", "candidate") if baseline else ("candidate",):
         _write_side(root / side, side, suite, samples, painter, people)
+        if guard:  # the same sample ids as in the suite: they must not be taken for each other
+            _write_side(root / side / GUARD_FOLDER, side, suite.model_copy(update={"name": "guard_test"}), samples, painter, people=False)
     report = RegressionReport(
         outcome="regressed", headline="Regressed: of 7 metrics, 1 got worse (hand_shape_deviation), 2 got better, 4 did not."
         if baseline else 'No baseline "tiny" was accepted yet, so nothing was compared.',
-        verdicts=tuple(_verdict(*row, compared=baseline) for row in METRICS),
-        worst_samples=_worst(samples) if baseline else (),
+        verdicts=tuple(_verdict(*row, compared=baseline, suite=name) for name in ("humans_test", *(("guard_test",) if guard else ())) for row in METRICS),
+        worst_samples=_worst(samples) if baseline else (), guard_worst_samples=_worst(samples)[:2] if guard and baseline else (),
+        tags=TAG_DIFFERENCES if baseline else (),
         baseline_name="tiny", baseline_digest="bbbb" if baseline else "", candidate_digest="cccc",
         baseline_provenance=PROVENANCE if baseline else None, candidate_provenance=PROVENANCE, confidence=0.95,
         num_resamples=2000, seed=0)
@@ -130,6 +141,7 @@ def _write_side(folder: Path, side: str, suite: PromptSuite, samples: tuple[Samp
         suite=suite.name, suite_version=1, suite_digest=suite.digest, sampling={"guidance_scale": 4.5}, samples=samples,
         results=tuple(_result(side, len(samples), *row) for row in METRICS), provenance=PROVENANCE,
         compositions=COMPOSITIONS if people else (), groups=GROUPS if people else (),
+        prompt_tags={prompt.id: prompt.tags for prompt in suite.prompt}, tags=TAGS,
         stages={"train": cost, "generate": cost, "score": cost})
     write_bundle(folder, result, tuple(scores), statistics)
 
@@ -147,13 +159,13 @@ def _result(side, num, metric, kind, unit, higher, budget, value, difference, ha
         extractor="hands", extractor_digest="ee55", kind=kind, explanation=f"What {metric} says about the picture.")
 
 
-def _verdict(metric, kind, unit, higher, budget, value, difference, half, outcome, *, compared: bool) -> Verdict:
+def _verdict(metric, kind, unit, higher, budget, value, difference, half, outcome, *, compared: bool, suite: str) -> Verdict:
     if not compared:
         difference = half = None
         outcome = "missing"
     after = value + (difference or 0)
     return Verdict(
-        metric=metric, suite="humans_test", outcome=outcome, baseline=value if compared else None, candidate=after,
+        metric=metric, suite=suite, outcome=outcome, baseline=value if compared else None, candidate=after,
         difference=difference, ci_low=None if half is None else difference - half,
         ci_high=None if half is None else difference + half, budget=budget, num_pairs=24 if compared else 0,
         smallest_detectable_effect=None if half is None else 1.4 * half,

@@ -65,6 +65,9 @@ def run_selftest(arguments: Arguments) -> Reply:
     chance), and what is it blind to? Kinds of damage that a metric has learned from are not in it, nor are the people, but where groups
     of people are compared, whose rows say so. The first time it takes about half an hour; what was looked at is kept, and later it
     takes five minutes.
+
+    A metric that asks a service, such as vlm_preference_hands, is tested only where it is named: it sends the photographs and their damaged
+    copies, of synthetic people all, to the endpoint that you have set, some hundreds of times.
     """
     from sana_bench.features.open_clip_models import declare
     from sana_bench.models import resolve_device
@@ -116,4 +119,5 @@ def _selftest_text(name: str, test: MetricSelfTest) -> list[str | Table]:
     small = [f"{response.damage} {response.auc_small_faces:.2f}" for response in test.responses if response.claimed and response.auc_small_faces is not None]
     of_small = [f"  AUC of small faces in full bodies: {', '.join(small)}"] if small else []
     blind = f"  blind to: {', '.join(test.blind_to)}" if test.blind_to else "  blind to none of these"
-    return [f"{name}: {verdict}", Table(header, rows), *of_small, blind]
+    controls = [f"  control: {each.name} in {each.share:.0%} of {each.number} cases, {each.least:.0%} needed" for each in test.controls]
+    return [f"{name}: {verdict}", Table(header, rows), *of_small, *controls, blind]

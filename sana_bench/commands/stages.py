@@ -49,16 +49,18 @@ def run_generate(arguments: Arguments) -> Reply:
     """draw the images of the suite with the trained variant
 
     The noise of an image depends on suite, prompt and index only, so that two variants draw from the same noise and are
-    compared in pairs.
+    compared in pairs. With score.guard_suite the images of that suite are drawn too, and where a metric needs them the base model's own.
     """
     from sana_bench.pipeline import generate_stage
     from sana_bench.store import Store
 
     config = config_of(arguments)
-    samples = generate_stage(config)
-    folder = Store(config.run.store).folder("samples", samples.digest)
-    return Reply(samples.model_dump(mode="json"), [
-        f"{len(samples.samples)} images of {samples.suite} version {samples.suite_version}: {folder}",
+    drawn = generate_stage(config)
+    folders = [Store(config.run.store).folder("samples", samples.digest) for samples in drawn]
+    document = [samples.model_dump(mode="json") for samples in drawn]
+    return Reply({**document[0], **({"guard": document[1]} if config.score.guard_suite else {})}, [
+        *(f"{len(samples.samples)} images of {samples.suite} version {samples.suite_version}: {folder}"
+          for samples, folder in zip(drawn, folders, strict=True)),
         "next: sana-bench score, with the same options"])
 
 
@@ -75,11 +77,12 @@ def _score_arguments(parser: Parser) -> None:
 def run_score(arguments: Arguments) -> Reply:
     """measure the images
 
-    The usual metrics, or those in score.metrics. An image that a metric cannot score is counted with its reason, never as zero.
+    The usual metrics, or those in score.metrics. An image that a metric cannot score is counted with its reason, never as zero. With
+    score.guard_suite that suite is measured too, on score.guard_metrics.
 
     --images takes a folder of PNG, JPEG or WebP files named after their prompts (<prompt id>_<index>.png), or with a metadata.jsonl that
-    says file_name and prompt_id, or file_name and text. With --against a second folder is the baseline: a report is written, and the
-    exit code is 0 passed, 1 regressed, 2 error.
+    says file_name and prompt_id, or file_name and text. With --against a second folder is the baseline, and stands for the base model's own
+    images where a metric needs these: a report is written, and the exit code is 0 passed, 1 regressed, 2 error.
     """
     from sana_bench.pipeline import compare_images, score_images, score_stage
     from sana_bench.records import BenchmarkResult
@@ -91,10 +94,13 @@ def run_score(arguments: Arguments) -> Reply:
     if arguments.images and arguments.against:
         outcome = compare_images(config, arguments.images, arguments.against, arguments.suite)
         return outcome_reply(outcome, VERDICT_CODES[outcome.outcome])
-    folder = score_images(config, arguments.images, arguments.suite) if arguments.images else score_stage(config)
-    result = read_record(folder / "result.json", BenchmarkResult)
-    return Reply(result.model_dump(mode="json"), [
-        result_table(result.results), *result_notes(result.results), f"result: {folder}", "next: sana-bench compare, with the same options" if not arguments.images else
+    folders = [score_images(config, arguments.images, arguments.suite)] if arguments.images else score_stage(config)
+    results = [read_record(folder / "result.json", BenchmarkResult) for folder in folders]
+    document = [result.model_dump(mode="json") for result in results]
+    tables = [part for result, folder in zip(results, folders, strict=True)
+              for part in (result_table(result.results), *result_notes(result.results), f"result on {result.suite}: {folder}")]
+    return Reply({**document[0], **({"guard": document[1]} if len(document) > 1 else {})}, [
+        *tables, "next: sana-bench compare, with the same options" if not arguments.images else
         "next: --against FOLDER, to compare them with other images of the same prompts"])
 
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -24,7 +24,10 @@ from sana_bench.errors import ConfigError
 from sana_bench.features import EXTRACTORS, Features, image_features
 from sana_bench.prompts import Prompt, Target
 from sana_bench.registry import Registry
-from sana_bench.store import digest_of, sha256_file
+from sana_bench.store import Store, digest_of, sha256_file
+
+if TYPE_CHECKING:
+    from sana_bench.selftest.results import Control
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,23 @@ class MetricContext:
     """Who each of them shows, where that is known: images of one person are no independent measure of another."""
     target: Target
     """The suite's declared demographic target."""
+    base: Mapping[str, Mapping[str, Features]] = field(default_factory=dict)
+    """Of metrics that need it: features of the base model's own images of the same prompts and noise, by sample id and extractor."""
+    store: Store | None = None
+    """Where a metric keeps the answers of a service; None keeps none."""
+
+
+class Service(Protocol):
+    """Something outside that a metric asks, such as a model behind an endpoint, and that is set up on a machine or is not.
+
+    Nothing of it can ship: its metrics are self-tested where they are used and only where they are named, on the damage that they claim to see.
+    """
+
+    def identity(self) -> str:
+        """What decides its answers, for people and digests; empty where it is not set up."""
+
+    def require(self) -> None:
+        """Raises ConfigError where it is not set up, and says how to do so."""
 
 
 class SampleMetric(Protocol):
@@ -80,6 +100,16 @@ class PartMetric(SampleMetric, Protocol):
 
     def explain_parts(self, sample: ScoredSample) -> list[dict[str, float]]:
         """What each of these values is made of, by name, for people to read."""
+
+
+class AskingMetric(SampleMetric, Protocol):
+    """A sample metric that asks a service, which may be a poor judge today and another one tomorrow."""
+
+    def beside(self, samples: Sequence[ScoredSample]) -> Mapping[str, float]:
+        """Numbers to read beside its value, by name, such as how often it contradicted itself."""
+
+    def controls(self, damaged: Sequence[ScoredSample]) -> tuple[Control, ...]:
+        """What it is held to in its self-test, beside damage; `damaged` are plainly damaged copies of the base's images."""
 
 
 class SetMetric(Protocol):
@@ -118,16 +148,20 @@ class MetricEntry:
     extractor: str
     """The extractor whose features it is made of (that one's `needs` come along)."""
     also_reads: tuple[str, ...]
-    """Extractors whose features of the generated images it reads beside; the reference has none of them."""
+    """Extractors whose features of the generated images, and of the base's own, it reads beside; the reference has none of them."""
     higher_is_better: bool
     unit: str
     budget: float
     """How much worse is too much, in `unit`, unless a recipe says otherwise."""
     needs_reference: bool
+    needs_base: bool
+    """Whether it compares images with the base model's own of the same prompts and noise."""
     fewest_images: int
     """From how many pairs of images on it may decide; below, its difference is shown and not judged."""
     files: tuple[Path, ...]
     """Files of ours that it computes with."""
+    service: Service | None
+    """Whom it asks, where it asks anybody."""
     usual: bool
     """Whether a run measures it where score.metrics names none."""
     sees: tuple[str, ...]
@@ -148,8 +182,10 @@ class MetricEntry:
         return all(EXTRACTORS.get(name).always_here for name in self.extractors)
 
     def extractor_digest(self) -> str:
-        """Changes with everything that its features are made with, and with the files that it makes a value of them with."""
+        """Changes with everything that its features are made with, and with the files and the service that it makes a value of them with."""
         digests = [*(EXTRACTORS.get(name).digest() for name in self.extractors), *map(sha256_file, self.files)]
+        if self.service is not None:
+            digests.append(self.service.identity())
         return digests[0] if len(digests) == 1 else digest_of(digests)
 
 
@@ -160,22 +196,23 @@ METRICS: Registry[MetricEntry] = Registry("metric", "sana_bench.metrics")
 
 
 def register_metric(name: str, *, version: int, kind: Literal["sample", "set"], extractor: str, higher_is_better: bool,
-                    unit: str, budget: float, needs_reference: bool = False, fewest_images: int = 0,
-                    also_reads: tuple[str, ...] = (), files: tuple[Path, ...] = (), usual: bool = True,
+                    unit: str, budget: float, needs_reference: bool = False, needs_base: bool = False, fewest_images: int = 0,
+                    also_reads: tuple[str, ...] = (), files: tuple[Path, ...] = (), service: Service | None = None, usual: bool = True,
                     sees: tuple[str, ...] = ()) -> Callable[[type], type]:
     """Class decorator; sets `extractor` on the class, whose docstring is the metric's card."""
     return METRICS.decorator(name, lambda cls: metric_entry(
         cls, name=name, version=version, kind=kind, extractor=extractor, also_reads=also_reads, higher_is_better=higher_is_better, unit=unit,
-        budget=budget, needs_reference=needs_reference, fewest_images=fewest_images, files=files, usual=usual, sees=sees))
+        budget=budget, needs_reference=needs_reference, needs_base=needs_base, fewest_images=fewest_images, files=files, service=service,
+        usual=usual, sees=sees))
 
 
-def metric_entry(cls: type, *, extractor: str, also_reads: tuple[str, ...] = (), needs_reference: bool = False, fewest_images: int = 0,
-                 files: tuple[Path, ...] = (), usual: bool = True, **what_it_is) -> MetricEntry:
+def metric_entry(cls: type, *, extractor: str, also_reads: tuple[str, ...] = (), needs_reference: bool = False, needs_base: bool = False,
+                 fewest_images: int = 0, files: tuple[Path, ...] = (), service: Service | None = None, usual: bool = True, **what_it_is) -> MetricEntry:
     """The entry of a class, unregistered; the arguments are those of `register_metric`."""
     cls.extractor = extractor
     explanation, card = read_card(cls.__doc__ or "")
-    return MetricEntry(extractor=extractor, also_reads=also_reads, needs_reference=needs_reference, fewest_images=fewest_images, files=files,
-                       usual=usual, explanation=explanation, card=card, make=cls, **what_it_is)
+    return MetricEntry(extractor=extractor, also_reads=also_reads, needs_reference=needs_reference, needs_base=needs_base, fewest_images=fewest_images,
+                       files=files, service=service, usual=usual, explanation=explanation, card=card, make=cls, **what_it_is)
 
 
 def on_every_extractor(family: str, make: Callable[[str], MetricEntry], explanation: str, *, texts: bool = False) -> None:
@@ -200,6 +237,13 @@ def on_every_extractor(family: str, make: Callable[[str], MetricEntry], explanat
 def usual_metrics() -> list[str]:
     """What is measured where a run names no metrics: one extractor of each kind."""
     return [name for name in METRICS.names() if METRICS.get(name).usual]
+
+
+def require_services(entries: Iterable[MetricEntry]) -> None:
+    """Raises ConfigError where a service that one of them asks is not set up."""
+    for entry in entries:
+        if entry.service is not None:
+            entry.service.require()
 
 
 def read_card(docstring: str) -> tuple[str, dict[str, str]]:

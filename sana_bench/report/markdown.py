@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from sana_bench.report.page import Page, Row
+from sana_bench.report.guard import Guard
+from sana_bench.report.page import Page
 from sana_bench.report.people import CompositionTable, GroupTable
+from sana_bench.report.tags import TagCell, TagTable
+from sana_bench.report.verdicts import Row
 from sana_bench.report.wording import NOTHING, interval, number, percent, signed
 
 MAX_LISTED = 12
@@ -22,14 +26,14 @@ def escape_markdown(text: str) -> str:
 
 
 def render_markdown(page: Page) -> str:
-    """Headline, metric table, worst pairs and perceived groups."""
+    """Headline, metric tables, worst pairs, perceived groups and tags."""
     report, text = page.report, escape_markdown
     lines = [f"## {page.words.symbol} {text(report.headline)}", "",
              f"**{page.words.label}** · {text(page.result.name)} · "
              f"suite {text(page.result.suite)} {page.result.suite_version} · {len(page.result.samples)} images · "
              + (f"baseline {text(report.baseline_name)}" if page.compared else "no baseline, so a gate fails"), "",
-             f"| metric | baseline | candidate | difference | {percent(report.confidence)} interval | budget | outcome | why |",
-             "|---|---:|---:|---:|---:|---:|---|---|", *(_line(row) for row in page.rows), ""]
+             *_metric_table(page.rows, report.confidence)]
+    lines += _guard(page.guard, report.confidence)
     worst = report.worst_samples[:MAX_LISTED]
     if worst:
         lines += ["### Worst pairs", "", "| pair | prompt | lost most on | baseline | candidate | budgets lost |",
@@ -38,8 +42,35 @@ def render_markdown(page: Page) -> str:
         lines += [f"| {text(each.sample_id)} | {text(prompts.get(each.sample_id, '')) or NOTHING} | {text(each.metric)} | "
                   f"{number(each.baseline)} | {number(each.candidate)} | {number(each.harm)} |" for each in worst] + [""]
     lines += _people(page)
+    lines += _tags(page.tags, page.result.suite)
+    lines += _tags(page.guard.tags, page.guard.suite) if page.guard else []
     lines += ["Pictures, keypoints and provenance are in report.html beside this file.", ""]
     return "\n".join(lines)
+
+
+def _metric_table(rows: Sequence[Row], confidence: float) -> list[str]:
+    return [f"| metric | baseline | candidate | difference | {percent(confidence)} interval | budget | outcome | why |",
+            "|---|---:|---:|---:|---:|---:|---|---|", *(_line(row) for row in rows), ""]
+
+
+def _guard(guard: Guard | None, confidence: float) -> list[str]:
+    """The metric table of the guard suite; nothing where there is none."""
+    return [f"### Guard: {escape_markdown(guard.suite)}", "", *_metric_table(guard.rows, confidence)] if guard else []
+
+
+def _tags(table: TagTable | None, suite: str) -> list[str]:
+    """Nothing for a result without tags."""
+    if table is None:
+        return []
+    return [f"### By tag: {escape_markdown(suite)}", "", f"| tag | prompts | {' | '.join(map(escape_markdown, table.metrics))} |",
+            f"|---|---:|{'---:|' * len(table.metrics)}",
+            *(f"| {escape_markdown(row.tag)} | {row.num_prompts} | {' | '.join(map(_tag_cell, row.cells))} |" for row in table.rows), "",
+            ("Differences where they could be compared, else the candidate's means" if table.compared else "Means of the candidate")
+            + ", with intervals over prompts. Exploratory: no verdict rests on a tag, and of many cells some look changed by chance." + (" † too few prompts for a verdict." if table.has_few else ""), ""]
+
+
+def _tag_cell(cell: TagCell | None) -> str:
+    return f"{cell.value}{'' if cell.enough else ' †'} ({cell.interval})" if cell else NOTHING
 
 
 def _line(row: Row) -> str:

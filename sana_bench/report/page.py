@@ -14,28 +14,19 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from sana_bench.cards import MetricCard
 from sana_bench.errors import ReportError
 from sana_bench.prompts import PromptSuite
-from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, Provenance, RegressionReport, StageCost, Verdict
-from sana_bench.report.charts import (Attribute, Bar, ForestRow, LossCurve, common_reach, forest, interval_bar, loss_curve,
-                                      perceived_attributes)
+from sana_bench.records import BenchmarkResult, Checkpoint, Provenance, RegressionReport, StageCost
+from sana_bench.report.charts import Attribute, ForestRow, LossCurve, common_reach, forest, loss_curve, perceived_attributes
+from sana_bench.report.guard import Guard, make_guard
 from sana_bench.report.pairs import (ALONE_PX, MAX_THUMB_PAIRS, THUMB_PX, Album, Pair, Shot, WorstPair, make_pairs, open_album,
                                      worst_pairs)
 from sana_bench.report.people import CompositionTable, GroupTable, composition_tables, group_tables
+from sana_bench.report.tags import TagTable, tag_table
+from sana_bench.report.verdicts import Row, in_order, rows_of
 from sana_bench.report.wording import NOT_COMPARED, OUTCOMES, OutcomeWords
 from sana_bench.results import ResultBundle
 from sana_bench.store import read_record
 
 R = TypeVar("R", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the metric table."""
-
-    verdict: Verdict
-    words: OutcomeWords
-    result: MetricResult | None
-    """The candidate's own result; None where the metric is missing there."""
-    bar: Bar | None
 
 
 @dataclass(frozen=True)
@@ -84,6 +75,8 @@ class Page:
     attributes: list[Attribute]
     compositions: tuple[CompositionTable, ...]
     groups: tuple[GroupTable, ...]
+    tags: TagTable | None
+    guard: Guard | None
     sample_metrics: tuple[str, ...]
     prompt_rows: tuple[PromptRow, ...]
     pairs: list[Pair]
@@ -104,25 +97,24 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
     result, album = candidate.result, open_album(candidate, baseline)
     pairs = make_pairs(report, candidate, baseline, suite)
     reach, thumb_px = common_reach(report.verdicts), THUMB_PX if baseline else ALONE_PX
-    order = list(OUTCOMES)
-    verdicts = sorted(report.verdicts, key=lambda verdict: order.index(verdict.outcome))
-    results = {each.metric: each for each in result.results}
-    tally = Counter(verdict.outcome for verdict in verdicts)
+    verdicts, tally = in_order(report.verdicts), Counter(verdict.outcome for verdict in report.verdicts)
+    own = [verdict for verdict in verdicts if verdict.suite == result.suite]
+    guarding = [verdict for verdict in verdicts if verdict.suite != result.suite]
     sides = [("candidate", report.candidate_provenance), ("baseline", report.baseline_provenance)]
     return Page(
         report=report, words=OUTCOMES[report.outcome] if baseline else NOT_COMPARED, result=result,
         compared=baseline is not None,
-        counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in order if tally[outcome]),
-        rows=tuple(Row(verdict, OUTCOMES[verdict.outcome], results.get(verdict.metric), interval_bar(verdict, reach))
-                   for verdict in verdicts),
+        counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in OUTCOMES if tally[outcome]),
+        rows=rows_of(own, result.results, reach),
         found_and_whole=found_and_whole(candidate, baseline, album),
-        forest=forest(verdicts, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
+        forest=forest(own, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
         attributes=perceived_attributes(candidate, baseline),
         compositions=composition_tables(result, baseline.result if baseline else None), groups=group_tables(result),
+        tags=tag_table(report, candidate), guard=make_guard(report, guarding, reach, candidate.guard, baseline.guard if baseline else None),
         sample_metrics=tuple(each.metric for each in result.results if each.kind == "sample"),
-        prompt_rows=_prompt_rows(pairs, {pair.sample_id for pair in pairs[:MAX_THUMB_PAIRS]}), pairs=pairs, worst=worst_pairs(report, pairs, album),
+        prompt_rows=_prompt_rows(pairs, {pair.sample_id for pair in pairs[:MAX_THUMB_PAIRS]}), pairs=pairs, worst=worst_pairs(report.worst_samples, pairs, album),
         thumbs={pair.sample_id: album.shots(pair.sample_id, thumb_px) for pair in pairs[:MAX_THUMB_PAIRS]}, suite=suite,
-        cards=_cards(candidate.folder / "cards.json"),
+        cards=_cards_of(candidate),
         stages=tuple(Stage(name, cost, reused.get(name) if reused else None) for name, cost in result.stages.items()),
         provenances=tuple((side, provenance) for side, provenance in sides if provenance))
 
@@ -143,6 +135,12 @@ def found_and_whole(candidate: ResultBundle, baseline: ResultBundle | None, albu
         if None not in sides[1]:
             rows.append(FoundAndWhole(part, (*((before, after) for before, after in zip(*sides, strict=True)), found)))
     return tuple(rows)
+
+
+def _cards_of(candidate: ResultBundle) -> tuple[MetricCard, ...]:
+    """Of the suite's metrics, then of those that only the guard suite has."""
+    cards = [card for side in (candidate, candidate.guard) if side for card in _cards(side.folder / "cards.json")]
+    return tuple({card.name: card for card in cards}.values())
 
 
 def _cards(path: Path) -> tuple[MetricCard, ...]:

@@ -20,8 +20,8 @@ from sana_bench.report.overlays import Overlay, draw_overlay
 from sana_bench.results import KEYPOINTS_FILE, ResultBundle, loss_in_budgets
 
 MAX_THUMB_PAIRS = 200
-MAX_WORST_BYTES = 12_000_000
-"""Large pictures of the worst pairs, before base64; with the thumbs a report stays under 25 MB."""
+MAX_WORST_BYTES, MAX_SMALL_WORST_BYTES = 12_000_000, 1_000_000
+"""Large pictures of the worst pairs, and smaller ones of the guard suite's, before base64; with the thumbs a report stays under 25 MB."""
 WORST_PX, THUMB_PX, ALONE_PX = 1024, 320, 640
 """Long sides; without a baseline there are no worst pairs, and single pictures are larger."""
 WEBP_QUALITY = 80
@@ -144,7 +144,8 @@ def make_pairs(report: RegressionReport, candidate: ResultBundle, baseline: Resu
                suite: PromptSuite | None) -> list[Pair]:
     """Every sample of the candidate, with the baseline's scores of the same sample."""
     ours, theirs = _scores(candidate), _scores(baseline)
-    compared = {verdict.metric: verdict for verdict in report.verdicts if verdict.difference is not None}
+    compared = {verdict.metric: verdict for verdict in report.verdicts
+                if verdict.suite == candidate.result.suite and verdict.difference is not None}
     metrics = [result for result in candidate.result.results if result.kind == "sample"]
     prompts = {prompt.id: prompt for prompt in suite.prompt} if suite else {}
     pairs = []
@@ -173,13 +174,14 @@ def _pair_score(result: MetricResult, verdict: Verdict | None, ours: tuple[float
     return PairScore(result.metric, before, after, after - before, harm, "; ".join(reasons))
 
 
-def worst_pairs(report: RegressionReport, pairs: Sequence[Pair], album: Album) -> list[WorstPair]:
-    """The report's own list, until the bytes allowed are used up."""
+def worst_pairs(losses: Sequence[WorstSample], pairs: Sequence[Pair], album: Album, *, small: bool = False) -> list[WorstPair]:
+    """One of the report's own lists, until the bytes allowed are used up."""
     by_id, chosen, spent = {pair.sample_id: pair for pair in pairs}, [], 0
-    for loss in report.worst_samples:
-        shots = album.shots(loss.sample_id, WORST_PX)
+    side_px, most_bytes = (THUMB_PX, MAX_SMALL_WORST_BYTES) if small else (WORST_PX, MAX_WORST_BYTES)
+    for loss in losses:
+        shots = album.shots(loss.sample_id, side_px)
         spent += sum(shot.num_bytes for shot in shots)
-        if spent > MAX_WORST_BYTES:
+        if spent > most_bytes:
             break
         chosen.append(WorstPair(by_id[loss.sample_id], shots, loss))
     return chosen

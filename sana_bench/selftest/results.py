@@ -25,13 +25,23 @@ CONTROLS = ("hand_beside", "face_beside")
 SHIPPED = PACKAGE / "selftest" / "results.json"
 
 
+class Control(Record):
+    """What a metric was held to beside damage: a share of cases that must be right."""
+
+    name: str
+    share: float
+    least: float
+    number: int
+    """Of cases."""
+
+
 class MetricSelfTest(Record):
     """One metric's."""
 
     version: int
     extractor_digest: str
     passed: bool
-    """It sees every kind of damage that it claims to see, monotonically. One that does not cannot gate."""
+    """It sees every kind of damage that it claims to see, monotonically, and passed its controls. One that does not cannot gate."""
     why: str
     """What it did not see; empty where it passed."""
     auc: dict[str, float]
@@ -43,6 +53,8 @@ class MetricSelfTest(Record):
     seconds_per_image: float
     """Of its extractors on one core, beyond decoding, on a full-body photograph of 2048 px."""
     responses: tuple[Response, ...]
+    controls: tuple[Control, ...] = ()
+    """Of metrics that have some."""
 
 
 class SelfTest(Versioned):
@@ -58,7 +70,7 @@ class SelfTest(Versioned):
     """What else was measured on the same photographs, by name, for the cards."""
 
 
-def summarise(entry: MetricEntry, responses: Sequence[Response], seconds: float) -> MetricSelfTest:
+def summarise(entry: MetricEntry, responses: Sequence[Response], seconds: float, controls: Sequence[Control] = ()) -> MetricSelfTest:
     found = {response.damage: response for response in responses}
     faults = []
     for name in entry.sees:
@@ -75,12 +87,15 @@ def summarise(entry: MetricEntry, responses: Sequence[Response], seconds: float)
         faults.append("it claims to see no damage")
     faults += [f"{name}: it takes traces of an edit beside the part for damage, with AUC {found[name].auc:.2f}"
                for name in CONTROLS if name in found and found[name].units in ("hands", "faces") and (found[name].auc or 0) > BLIND]
+    faults += [f"control: {each.name} in {each.share:.0%} of {each.number} cases, below {each.least:.0%}" for each in controls
+               if not each.number or each.share < each.least]
     blind = tuple(name for name, response in found.items() if response.auc_by_dose[-1] is None or response.auc_by_dose[-1] < BLIND)
     return MetricSelfTest(
         version=entry.version, extractor_digest=entry.extractor_digest(), passed=not faults, why="; ".join(faults),
         auc={name: response.auc for name, response in found.items() if response.auc is not None},
         monotone=bool(entry.sees) and all(name in found and found[name].monotone for name in entry.sees), blind_to=blind,
-        seconds_per_image=round(seconds, 3), responses=tuple(responses))
+        seconds_per_image=round(seconds, 3), responses=tuple(responses),
+        controls=tuple(controls))
 
 
 def measure_seconds(extractors: Sequence[str], pixels: Sequence[np.ndarray], prompt: str, device: str) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 Sample metrics are fed every held-out kind of corruption, hand by hand and face by face where they have a value for each; set metrics
 are fed sets of damaged pictures, and scenarios that damage the set. Metrics that are fitted on a reference are fitted on the training
-people here, so that the tested people are new to them too.
+people here, so that the tested people are new to them too. For metrics that compare with the base model's own images, the whole
+photographs stand for these. Those that ask a service, where each image costs, are fed what they claim to see, and only where they are named.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sana_bench.corruptions import CORRUPTIONS
+from sana_bench.corruptions import CORRUPTIONS, Corruption
 from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.extract import FeatureStore, in_order
 from sana_bench.features import EXTRACTORS
-from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored
+from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored, require_services
 from sana_bench.progress import progress
 from sana_bench.prompts import Target
 from sana_bench.provenance import collect_provenance
 from sana_bench.selftest.damage import Copy, damaged_copies, harmless_copies, kinds_to_test, photographs_for
 from sana_bench.selftest.photographs import PART_EXTRACTOR, Shown, look_at, photographs_of, points_of
 from sana_bench.selftest.response import Response, Units, auc, auc_interval, respond
-from sana_bench.selftest.results import SelfTest, measure_seconds, summarise
+from sana_bench.selftest.results import Control, SelfTest, measure_seconds, summarise
 from sana_bench.selftest.scenarios import DOSES, SCENARIOS
 from sana_bench.store import Store
 
@@ -59,24 +60,34 @@ class Material:
 
 
 def run_selftest(names: Sequence[str], store: Store, device: str) -> SelfTest:
-    """Test the metrics of these names, or all whose weights are always here.
+    """Test the metrics of these names, or all whose weights are always here and that ask no service.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name, or a service that is not set up.
         SanaBenchError: an asset is missing.
     """
-    entries = [METRICS.get(name) for name in names or [name for name in METRICS.names() if METRICS.get(name).always_here]]
+    entries = entries_to_test(names)
     material = gather(entries, store, device)
     pictures = [each.photograph.item.load() for each in material.tested if each.photograph.kind == "studio_posture"]
     seconds = measure_seconds(sorted({name for entry in entries for name in entry.extractors}), pictures, material.tested[0].photograph.item.prompt, device)
     with progress("test metrics", len(entries)) as tracker:
         metrics = {}
         for entry in entries:
-            metrics[entry.name] = summarise(entry, responses_of(entry, material), sum(seconds[name] for name in in_order(entry.extractors)))
+            cost = sum(seconds[name] for name in in_order(entry.extractors))
+            metrics[entry.name] = summarise(entry, responses_of(entry, material), cost, controls_of(entry, material))
             tracker.advance(entry.name)
     provenance = collect_provenance(device, {})
     return SelfTest(created=provenance.created, sana_bench=provenance.sana_bench, device=provenance.device,
                     people=tuple(sorted({each.photograph.person for each in material.tested})), metrics=metrics)
+
+
+def entries_to_test(names: Sequence[str]) -> list[MetricEntry]:
+    """The metrics of these names, their services set up; where there are none, all whose weights are always here and that ask no service."""
+    if not names:
+        return [entry for entry in map(METRICS.get, METRICS.names()) if entry.always_here and entry.service is None]
+    entries = [METRICS.get(name) for name in names]
+    require_services(entries)
+    return entries
 
 
 def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Material:
@@ -87,8 +98,8 @@ def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Materia
     extractors = sorted({name for entry in entries for name in entry.extractors} | set(BASICS))
     training, tested = (look_at(photographs_of(f"openpeople:{side}", store), extractors, store, device, f"look at {side} people")
                         for side in ("training", "reference"))
-    kinds = kinds_to_test()
-    shown = {part: photographs_for(part, tested) for part in ("hand", "face", "body", "picture")}
+    kinds = [kind for kind in kinds_to_test() if any(is_fed(entry, kind) for entry in entries)]
+    shown = {part: photographs_for(part, tested) for part in ("hand", "face", "body", "picture") if any(kind.part == part for kind in kinds)}
     every = {each.photograph.id: each for part in shown.values() for each in part}
     copies = [*harmless_copies(list(every.values())), *(copy for kind in kinds for copy in damaged_copies(kind, shown[kind.part]))]
     groups = [(scenario, copy) for scenario, kinds_by_part in GROUP_DAMAGE.items() if any(scenario in entry.sees for entry in entries)
@@ -101,7 +112,8 @@ def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Materia
     for (scenario, _), sample in zip(groups, samples[len(copies):], strict=True):
         by_scenario.setdefault(scenario, {})[sample.sample_id] = sample
     context = MetricContext(reference=[each.sample.features for each in training],
-                            reference_people=[each.photograph.person for each in training], target=TARGET)
+                            reference_people=[each.photograph.person for each in training], target=TARGET,
+                            base={each.sample.sample_id: each.sample.features for each in [*training, *tested]}, store=store)
     return Material(tested, [*training, *tested], list(zip(copies, samples[:len(copies)], strict=True)), by_scenario, context)
 
 
@@ -119,13 +131,26 @@ def responses_of(entry: MetricEntry, material: Material) -> list[Response]:
     """What a metric does under every kind of damage that says something about it."""
     metric = entry.make(material.context)
     if entry.kind == "sample":
-        responses = [_sample_response(entry, metric, kind, material) for kind in kinds_to_test()]
+        responses = [_sample_response(entry, metric, kind, material) for kind in kinds_to_test() if is_fed(entry, kind)]
         responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS if name in entry.sees]
     else:
         of_pictures = all(EXTRACTORS.get(name).kept for name in entry.extractors)
         responses = [_picture_set_response(entry, metric, kind, material) for kind in kinds_to_test() if kind.part == "picture" and of_pictures]
         responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS if of_pictures or name not in GROUP_DAMAGE]
     return [response for response in responses if response is not None]
+
+
+def is_fed(entry: MetricEntry, kind: Corruption) -> bool:
+    return entry.service is None or kind.name in entry.sees
+
+
+def controls_of(entry: MetricEntry, material: Material) -> tuple[Control, ...]:
+    """What a metric is held to beside damage, on copies of the two larger doses that it claims to see; nothing for most."""
+    metric = entry.make(material.context)
+    if not hasattr(metric, "controls"):
+        return ()
+    return metric.controls([sample for copy, sample in material.copies
+                            if copy.damage in entry.sees and copy.level > len(CORRUPTIONS.get(copy.damage).doses) - 2])
 
 
 def _sample_response(entry: MetricEntry, metric, kind, material: Material) -> Response | None:

@@ -31,7 +31,7 @@ def browser():
 @pytest.fixture(scope="module")
 def report_path(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("report")
-    report, candidate, baseline = make_run(root, make_suite(15, lambda index: HOSTILE if index == 2 else f"person {index}"))
+    report, candidate, baseline = make_run(root, make_suite(15, lambda index: HOSTILE if index == 2 else f"person {index}"), guard=True)
     return write_report(root / "run", report, candidate, baseline)
 
 
@@ -60,8 +60,8 @@ def test_verdict_table_and_worst_pairs_stand_without_scripts(browser, report_pat
     page.set_default_timeout(PATIENCE_MS)
     page.goto(report_path.as_uri())
     assert page.locator("#verdict h1").is_visible()
-    assert page.locator("table.metrics tbody tr").count() == 7
-    worst = page.locator("article.worst").first
+    assert page.locator("#metrics table.metrics tbody tr").count() == page.locator("#guard table.metrics tbody tr").count() == 7
+    worst = page.locator("#worst article.worst").first
     assert worst.locator("img").count() == 2 and worst.locator(".keypoints").first.is_visible()
     page.locator("#keypoints").uncheck()
     assert worst.locator(".keypoints").first.is_hidden()

@@ -44,6 +44,9 @@ def test_a_self_test_of_this_version_is_shipped(name: str) -> None:
     """Otherwise it decides nothing: run `sana-bench selftest --out sana_bench/selftest/results.json`."""
     entry = METRICS.get(name)
     test = read_selftest(SHIPPED).metrics.get(entry.name)
+    if entry.service is not None:
+        assert test is None, "what a service answers on one machine says nothing of another's"
+        return
     assert test is not None and (test.version, test.extractor_digest) == (entry.version, entry.extractor_digest())
     assert {response.damage for response in test.responses if response.claimed} == set(entry.sees)
     reached = all(test.auc.get(name, 0) >= PASSES for name in entry.sees) and test.monotone

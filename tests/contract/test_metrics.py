@@ -85,7 +85,8 @@ def samples_of(damage: float) -> list[ScoredSample]:
                          features=made_up(index, damage)) for index in range(NUM_SAMPLES)]
 
 
-CONTEXT = MetricContext(reference=[made_up(1000 + index) for index in range(NUM_REFERENCE)], target=TARGET)
+CONTEXT = MetricContext(reference=[made_up(1000 + index) for index in range(NUM_REFERENCE)], target=TARGET,
+                        base={sample.sample_id: sample.features for sample in samples_of(0)})
 
 
 def value_of(metric: str, samples: list[ScoredSample]) -> float:

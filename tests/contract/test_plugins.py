@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 EXTRACTOR = '''
@@ -78,6 +79,12 @@ def test_a_metric_of_another_package_is_found_and_has_a_card(tmp_path: Path) -> 
     card = json.loads(done.stdout)[0]
     assert (card["name"], card["extractors"], card["judges"]) == ("mean_brightness", ["brightness"], False)
     assert "run sana-bench selftest mean_brightness" in card["why_not"]
+
+
+def test_what_ships_as_a_plug_in_is_found_by_its_entry_points_too() -> None:
+    points = [point for group in ("sana_bench.metrics", "sana_bench.features") for point in entry_points(group=group)]
+    own = {point.value for point in points if point.dist.name == "sana-bench"}
+    assert own == {"sana_bench.judge.metrics", "sana_bench.judge.pictures"}, "an editable installation of before has other ones: install it again"
 
 
 def test_without_the_package_there_is_no_such_metric(tmp_path: Path) -> None:

@@ -33,12 +33,19 @@ def test_recipe_writes_no_path_of_a_machine(config: RunConfig) -> None:
 
 
 def test_suite_metrics_and_trainer_exist(config: RunConfig) -> None:
+    from sana_bench.guard import parts_of
     from sana_bench.metrics import METRICS
     from sana_bench.training import TRAINERS
 
     assert load_suite(config.score.suite).prompt
-    assert all(name in METRICS for name in (*config.score.metrics, *config.score.extra_metrics))
+    assert all(name in METRICS for name in (*config.score.metrics, *config.score.extra_metrics, *config.score.guard_metrics))
+    assert len(parts_of(config)) == (2 if config.score.guard_suite else 1)
     assert config.train.trainer in TRAINERS.names()
+
+
+def test_the_released_model_is_guarded_by_prompts_without_people() -> None:
+    assert load_config("sana_1600m_2k_lora").score.guard_suite == "general_guard"
+    assert not load_config("tiny").score.guard_suite, "tiny-sana knows nothing but people"
 
 
 def test_reference_and_training_never_share_people(config: RunConfig) -> None:

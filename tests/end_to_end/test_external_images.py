@@ -59,6 +59,19 @@ def test_one_folder_is_scored_alone(folders: dict[str, Path], tmp_path: Path, ca
     assert document["results"][0]["value"] == 1 and len(document["samples"]) == PROMPTS
 
 
+@pytest.mark.weights
+def test_the_other_folder_stands_for_the_base_models_own_images(folders: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    drift = ("--set", 'score.metrics=["drift_efficientnet_lite0"]')
+    assert score(folders, tmp_path, "spoiled", "--against", str(folders["whole"]), *drift) == 1
+    (verdict,) = json.loads(capfd.readouterr().out)["verdicts"]
+    assert verdict["baseline"] == 0 and verdict["outcome"] == "regressed" and verdict["difference"] > 0.1
+    assert score(folders, tmp_path, "whole", "--against", str(folders["whole"]), *drift) == 0
+    (verdict,) = json.loads(capfd.readouterr().out)["verdicts"]
+    assert (verdict["outcome"], verdict["difference"]) == ("unchanged", 0)
+    assert score(folders, tmp_path, "whole", *drift) == 2
+    assert "--against" in capfd.readouterr().err
+
+
 def test_options_that_belong_together(folders: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["score", "--against", str(folders["whole"])]) == 2
     assert "--images" in capfd.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,15 @@ def test_a_result_that_nobody_accepted_is_no_named_baseline(result_folder: Path,
     shutil.copytree(result_folder, folder / "mine")
     with pytest.raises(BaselineError, match="no accepted baseline"):
         find_baseline("mine", folder)
+
+
+def test_the_guard_is_accepted_with_the_result(tmp_path: Path, folder: Path):
+    bundle = make_bundle({"hand_rate": [1.0, 0.0]}, digest="first")
+    run = write_result_folder(replace(bundle, guard=make_bundle({"face_rate": [1.0]}, digest="guard")), tmp_path / "run")
+    accepted = accept(run, "mine", "why", folder)
+    assert load_bundle(accepted).guard.result.digest == "guard"
+    assert {"guard/result.json", "guard/scores.parquet", "guard/views/p00_0.webp"} <= set(contents(accepted))
+    (run / "guard" / "scores.parquet").unlink()
+    with pytest.raises(StoreError, match="scores.parquet"):
+        accept(run, "mine", "damaged", folder)
+    assert load_bundle(accepted).guard.result.digest == "guard"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from sana_bench.compare import compare, judge
 from sana_bench.config import BudgetOverride, CompareSection
 from sana_bench.errors import BaselineError, ConfigError, MetricError
+from sana_bench.metrics import METRICS
 from sana_bench.records import RegressionReport, Verdict
 from sana_bench.results import ResultBundle
 from sana_bench.statistics import Interval, set_interval
@@ -429,3 +431,70 @@ def test_report_is_json_and_back():
         report = run(make_bundle({"hand_rate": shifted(-0.2)}, sets={SET_METRIC: shifted(0, 9)}),
                      make_bundle({"hand_rate": BASE}, sets={SET_METRIC: BASE}))
     assert RegressionReport.model_validate_json(report.model_dump_json()) == report
+
+
+def with_guard(own: ResultBundle, values: list[float | None] | None, **fields) -> ResultBundle:
+    """The bundle with a guard suite, on which the same metric has these values."""
+    return own if values is None else replace(own, guard=make_bundle({"hand_rate": values}, suite="guard_test", suite_digest="g1", **fields))
+
+
+def test_the_guard_suite_is_judged_beside_the_first_and_decides_too():
+    own = make_bundle({"hand_rate": BASE})
+    report = run(with_guard(own, shifted(-0.3)), with_guard(own, BASE))
+    assert [(each.suite, each.metric, each.outcome) for each in report.verdicts] == [
+        ("humans_test", "hand_rate", "unchanged"), ("guard_test", "hand_rate", "regressed")]
+    assert report.outcome == "regressed" and "hand_rate of guard_test -0.3" in report.headline
+    assert report.worst_samples == () and len(report.guard_worst_samples) == NUM
+    assert run(with_guard(own, BASE), with_guard(own, BASE)).outcome == "passed"
+
+
+@pytest.mark.parametrize(("after", "before", "reason"), [
+    (BASE, None, "the baseline was not measured on it"), (None, BASE, "the candidate was not measured on it")])
+def test_a_guard_on_one_side_only_is_missing(after, before, reason):
+    own = make_bundle({"hand_rate": BASE})
+    report = run(with_guard(own, after), with_guard(own, before))
+    assert [(each.suite, each.outcome, each.reason) for each in report.verdicts[1:]] == [("guard_test", "missing", reason)]
+    assert report.outcome == "regressed"
+
+
+def test_without_any_baseline_the_guard_is_missing_as_well():
+    report = run(with_guard(make_bundle({"hand_rate": BASE}), BASE), None)
+    assert [each.outcome for each in report.verdicts] == ["missing", "missing"] and "No baseline" in report.headline
+
+
+def test_another_guard_suite_is_an_error_that_names_the_setting():
+    own = make_bundle({"hand_rate": BASE})
+    other = replace(own, guard=make_bundle({"hand_rate": BASE}, suite="guard_test", suite_digest="g2"))
+    with pytest.raises(BaselineError, match="score.guard_suite"):
+        run(with_guard(own, BASE), other)
+
+
+def test_a_guard_drawn_in_another_way_is_not_comparable_and_the_suite_is():
+    own = make_bundle({"hand_rate": BASE})
+    report = run(with_guard(own, BASE, sampling={"guidance_scale": 1.0}), with_guard(own, BASE))
+    assert [each.outcome for each in report.verdicts] == ["unchanged", "not_comparable"] and report.outcome == "regressed"
+
+
+@pytest.mark.parametrize(("now", "outcome"), [("b1", "unchanged"), ("b2", "not_comparable")])
+def test_distances_to_another_base_are_not_comparable(now: str, outcome: str):
+    name = "drift_efficientnet_lite0"
+    sides = []
+    for base in (now, "b1"):
+        side = make_bundle({name: BASE}, changes={name: {"version": METRICS.get(name).version, "higher_is_better": False}})
+        digests = {**side.result.provenance.digests, "compared base": base}
+        sides.append(replace(side, result=side.result.model_copy(update={"provenance": side.result.provenance.model_copy(update={"digests": digests})})))
+    (verdict,) = run(*sides).verdicts
+    assert verdict.outcome == outcome
+    assert outcome == "unchanged" or verdict.reason == "the base model's images that it compares with were \"b1\" in the baseline and are \"b2\" now"
+
+
+def test_differences_by_tag_are_of_every_comparable_sample_metric():
+    tags = {f"p{index:02d}": ("left",) if index < 6 else ("right", "hard") for index in range(NUM)}
+    after = [value + (0.2 if index < 6 else -0.1) for index, value in enumerate(BASE)]
+    with set_metric_registered():
+        sides = [make_bundle({"hand_rate": values, "face_rate": values}, sets={SET_METRIC: values}, prompt_tags=tags,
+                             changes={"face_rate": {"version": version}}) for values, version in ((after, 2), (BASE, 1))]
+        report = run(*sides)
+    assert [(row.suite, row.tag, row.metric, round(row.difference, 9), row.num_prompts) for row in report.tags] == [
+        ("humans_test", "hard", "hand_rate", -0.1, 6), ("humans_test", "left", "hand_rate", 0.2, 6), ("humans_test", "right", "hand_rate", -0.1, 6)]
+    assert run(make_bundle({"hand_rate": BASE}, prompt_tags=tags), None).tags == ()

@@ -31,6 +31,14 @@ def test_seconds_read_as_a_clock(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
 
 
+def test_of_an_unknown_number_what_was_done_and_how_long_it_took_is_told(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    counter = Progress("answers", total=None)
+    for _ in range(4):
+        clock.now += 10
+        counter.advance()
+    assert capsys.readouterr().err == "answers: 1, 0:10 gone\nanswers: 3, 0:30 gone\n"
+
+
 def test_time_left_comes_from_what_was_done_now(clock: Clock) -> None:
     """4 of 10 were there before. 2 more in 60 s make 30 s an item, and 4 are left: 2 minutes."""
     counter = Progress("draw", total=10, done=4)

@@ -36,8 +36,8 @@ class Elements(HTMLParser):
 
 
 def render(root: Path, *, num_prompts: int = 6, baseline: bool = True, text=lambda index: f"person {index}",
-           reused=None) -> tuple[str, str]:
-    report, candidate, baseline_folder = make_run(root, make_suite(num_prompts, text), baseline=baseline)
+           reused=None, guard: bool = False) -> tuple[str, str]:
+    report, candidate, baseline_folder = make_run(root, make_suite(num_prompts, text), baseline=baseline, guard=guard)
     page = write_report(root / "run", report, candidate, baseline_folder, reused)
     return page.read_text(), (root / "run" / "report.md").read_text()
 
@@ -92,11 +92,14 @@ def test_hostile_words_elsewhere_in_the_records_are_inert_too(tmp_path):
     result = json.loads((candidate / "result.json").read_text())
     result["config"][HOSTILE] = {HOSTILE: HOSTILE}
     for each in result["results"]:
-        each |= {"unscored_reasons": {HOSTILE: 1}, "explanation": HOSTILE, "extractor": HOSTILE}
+        each |= {"unscored_reasons": {HOSTILE: 1}, "explanation": HOSTILE, "extractor": HOSTILE, "beside": {HOSTILE: 0.25}}
     for each in result["compositions"]:
         each |= {"attribute": HOSTILE, "classes": [HOSTILE] * len(each["classes"]), "undetermined_reasons": {HOSTILE: 1}}
     for each in result["groups"]:
         each |= {"attribute": HOSTILE, "group": HOSTILE, "metric": HOSTILE}
+    for each in result["tags"]:
+        each |= {"tag": HOSTILE if each["tag"] == "face" else each["tag"]}
+    result["prompt_tags"] = {name: [HOSTILE, *tags] for name, tags in result["prompt_tags"].items()}
     (candidate / "result.json").write_text(json.dumps(result))
     page = write_report(tmp_path / "run", report, candidate, baseline).read_text()
     markdown = (tmp_path / "run" / "report.md").read_text()
@@ -138,14 +141,54 @@ def test_groups_show_means_the_gap_and_which_are_too_small(tmp_path):
     assert "| hand_rate | skin tone | light 0.700, dark too few | – |" in markdown
 
 
+def test_tags_show_differences_with_intervals_and_mark_few_prompts(tmp_path):
+    html, markdown = render(tmp_path)
+    rows = cells(html, "tags")
+    assert rows[0] == ["tag", "prompts", "hand_rate", "face_rate"]
+    assert rows[1] == ["face", "6", "▼ −0.070−0.090 to −0.040", "0.7000.600 to 0.800"]  # what was not compared stands alone
+    assert rows[2] == ["hands", "3", "+0.010 †−0.010 to +0.040", "0.700 †0.600 to 0.800"]
+    assert "| face | 6 | −0.070 (−0.090 to −0.040) | 0.700 (0.600 to 0.800) |" in markdown
+    alone, _ = render(tmp_path / "alone", baseline=False)
+    assert ["face", "6", "0.7000.600 to 0.800", "0.7000.600 to 0.800"] in cells(alone, "tags") and "Scores by tag" in alone
+
+
+def test_the_guard_has_a_section_of_its_own_and_is_not_mixed_with_the_suite(tmp_path):
+    """Both suites of the fixture have the same metrics and sample ids."""
+    plain, _ = render(tmp_path / "plain")
+    html, markdown = render(tmp_path, guard=True)
+    assert 'id="guard"' not in plain and "guard_test" not in plain
+    section = re.search(r'<section id="guard">.*?</section>', html, re.DOTALL)[0]
+    own = re.search(r'<section id="metrics">.*?</section>', html, re.DOTALL)[0]
+    for part in (section, own):
+        assert [part.count(f'data-metric="{metric}"') for metric, *_ in METRICS] == [1] * len(METRICS)
+    assert section.count('<article class="worst"') == 2 and "data-id" not in section, "there is no card to open"
+    assert html.count('<article class="card"') == plain.count('<article class="card"')
+    counts = re.search(r'<p class="counts">.*?</p>', html, re.DOTALL)[0]
+    assert re.match(r'<p class="counts"><span class="count">2 ', counts), "those of both suites, the worst first"
+    assert "### Guard: guard_test" in markdown
+    assert all(sum(line.startswith((f"| {escape_markdown(metric)} ↑", f"| {escape_markdown(metric)} ↓")) for line in markdown.splitlines()) == 2 for metric, *_ in METRICS)
+    ids = [attributes["id"] for _, attributes in Elements(html).found if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_guard_that_only_the_baseline_has_is_said(tmp_path):
+    import shutil
+
+    report, candidate, baseline = make_run(tmp_path, make_suite(6), guard=True)
+    shutil.rmtree(candidate / "guard")
+    html = write_report(tmp_path / "run", report.model_copy(update={"guard_worst_samples": ()}), candidate, baseline).read_text()
+    section = re.search(r'<section id="guard">.*?</section>', html, re.DOTALL)[0]
+    assert section.count("The candidate's result does not have this metric") == len(METRICS) and "<article" not in section
+
+
 def test_a_result_without_people_has_no_such_tables(tmp_path):
     report, candidate, baseline = make_run(tmp_path, make_suite(4), people=False)
     result = json.loads((candidate / "result.json").read_text())
-    del result["compositions"], result["groups"]  # as written before there were any
+    del result["compositions"], result["groups"], result["tags"], result["prompt_tags"]  # as written before there were any
     (candidate / "result.json").write_text(json.dumps(result))
     html = write_report(tmp_path / "run", report, candidate, baseline).read_text()
     markdown = (tmp_path / "run" / "report.md").read_text()
-    assert 'id="compositions"' not in html and 'id="groups"' not in html and "Perceived presentation" not in markdown
+    assert not any(f'id="{name}"' in html for name in ("compositions", "groups", "tags")) and "Perceived presentation" not in markdown
     assert "Perceived gender" in html  # the charts, made of the metrics, stay
 
 
@@ -158,7 +201,7 @@ def test_what_was_not_compared_is_not_compared_by_the_report(tmp_path):
     report, candidate, baseline = make_run(tmp_path, make_suite(4))
     refused = [each.model_copy(update=dict(outcome="not_comparable", difference=None, ci_low=None, ci_high=None, num_pairs=0))
                for each in report.verdicts]
-    report = report.model_copy(update={"verdicts": tuple(refused), "worst_samples": ()})
+    report = report.model_copy(update={"verdicts": tuple(refused), "worst_samples": (), "tags": ()})
     page = write_report(tmp_path / "run", report, candidate, baseline).read_text()
     body = page[page.index('<section id="metrics">'):page.index('<form class="filters')] + page[page.index('id="cards"'):page.index('id="cost"')]
     assert "▼" not in body and "▲" not in body and "same prompt and noise" not in page

@@ -11,8 +11,8 @@ import pytest
 
 from sana_bench.errors import StoreError
 from sana_bench.records import Composition, GroupScore, Measure
-from sana_bench.results import (RESULT_FILE, SCORES_FILE, STATISTICS_FILE, ResultBundle, SetStatistics, load_bundle,
-                                write_bundle)
+from sana_bench.results import (RESULT_FILE, SCORES_FILE, STATISTICS_FILE, ResultBundle, SetStatistics, all_files_of, load_bundle,
+                                scored_digest, write_bundle)
 from tests.bundles import make_bundle, write_result_folder
 
 FILES = [RESULT_FILE, SCORES_FILE, STATISTICS_FILE]
@@ -146,3 +146,16 @@ def test_contradictions_are_named(bundle: ResultBundle, tmp_path: Path, spoil, m
 
 def test_a_whole_result_folder_loads_too(bundle: ResultBundle, tmp_path: Path):
     assert load_bundle(write_result_folder(bundle, tmp_path / "whole")).result == bundle.result
+
+
+def test_the_guard_is_read_with_the_result_wherever_it_is(tmp_path):
+    own, guard = make_bundle({"hand_rate": [1.0]}, digest="own"), make_bundle({"face_rate": [1.0]}, digest="guard")
+    inside = write_result_folder(dataclasses.replace(own, guard=guard), tmp_path / "inside")
+    apart, elsewhere = write_result_folder(own, tmp_path / "apart"), write_result_folder(guard, tmp_path / "elsewhere")
+    assert load_bundle(apart).guard is None
+    assert load_bundle(inside).guard.result == load_bundle(apart, elsewhere).guard.result == guard.result
+    assert scored_digest(inside) == scored_digest(apart, elsewhere) != scored_digest(apart) == "own"
+    assert [name for name in all_files_of(load_bundle(inside)) if name.endswith(".webp")] == ["views/p00_0.webp", "guard/views/p00_0.webp"]
+    (inside / "guard" / RESULT_FILE).unlink()
+    with pytest.raises(StoreError, match="guard"):
+        load_bundle(inside)

@@ -1,0 +1,125 @@
+"""How far images are from the base model's own of the same prompts and noise: image by image, and as a set.
+
+What a fine-tune was not meant to change should still look as the base draws it. Image by image any change counts, another
+composition included; as a set only what has shifted as a whole does, since other images of the same kind are no distance.
+
+Legend: N images, D feature dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sana_bench.features import EXTRACTORS, image_features
+from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
+from sana_bench.metrics.feature_distance import check_num_images, feature_matrix
+from sana_bench.metrics.kernel import cubic_kernel
+
+NO_BASE_IMAGE = Unscored("the base model has no image of this prompt and noise")
+MIN_IMAGES = 2
+
+
+def cosine_distance(one_D: np.ndarray, other_D: np.ndarray) -> float:
+    """1 - cos; in [0, 2], 0 for the same direction.
+
+    Args:
+        one_D: (D,) features, not zero.
+        other_D: (D,) features, not zero.
+    """
+    one_D, other_D = one_D.astype(np.float64), other_D.astype(np.float64)
+    unit_D, other_unit_D = one_D / np.linalg.norm(one_D), other_D / np.linalg.norm(other_D)
+    return float(np.square(unit_D - other_unit_D).sum() / 2)  # exactly 0 for equal features, as 1 - cos would not be
+
+
+def paired_kernel(images_ND: np.ndarray, base_ND: np.ndarray) -> np.ndarray:
+    """(N, N) symmetric: k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i), x the images and y the base's own, pair by pair.
+
+    Its mean over distinct i and j is the unbiased MMD^2 of two samples that come in pairs, and 0 where both are the same.
+    """
+    cross_NN = cubic_kernel(images_ND, base_ND)
+    return cubic_kernel(images_ND, images_ND) + cubic_kernel(base_ND, base_ND) - cross_NN - cross_NN.T
+
+
+class Drift:
+    """How far {features} features of each image are from the base model's own image of the same prompt and noise.
+
+    Any change counts, for the better too: read it beside a score of what the images should show.
+
+    Formula: 1 - cos(image, base's image); 0 is the base itself.
+    Source: the image similarity CLIP-I of Ruiz et al. 2022 (arXiv 2208.12242), taken from 1, on {features} features, and between images
+        of one prompt and noise.
+    Limits: it sees images as the extractor does, in small, and does not tell another composition from a broken one.
+    Use: on prompts that a fine-tune was not meant to change. Where it was meant to change them, a distance is no fault.
+    """
+
+    extractor: str
+    """Set by `register_metric`."""
+
+    def __init__(self, context: MetricContext) -> None:
+        self.base = context.base
+
+    def score(self, sample: ScoredSample) -> float | Unscored:
+        if sample.sample_id not in self.base:
+            return NO_BASE_IMAGE
+        array = EXTRACTORS.get(self.extractor).pooled
+        return cosine_distance(*(features[self.extractor][array] for features in (sample.features, self.base[sample.sample_id])))
+
+
+class KernelDistanceToBase:
+    """Kernel distance of {features} features to the base model's own images of the same prompts and noise.
+
+    What no longer looks like the base's images as a whole; other images of the same kind are no distance.
+
+    Formula: 1000 times the unbiased MMD^2 of paired samples under the kernel (x.y / D + 1)^3; 0 is the base itself, by chance below.
+    Source: Bińkowski et al. 2018 (arXiv 1801.01401), section 4, and for pairs Gretton et al. 2012 (JMLR 13), lemma 6.
+    Limits: it sees images as the extractor does, in small; images that change places are no distance, and lost variety is a small one.
+    Use: on prompts that a fine-tune was not meant to change. Where it was meant to change them, a distance is no fault.
+    """
+
+    extractor: str
+    """Set by `register_metric`."""
+
+    def __init__(self, context: MetricContext) -> None:
+        self.base = context.base
+
+    def usable(self, sample: ScoredSample) -> Unscored | None:
+        return None if sample.sample_id in self.base else NO_BASE_IMAGE
+
+    def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
+        """`kernel`: (N, N) float64."""
+        if not samples:
+            return {"kernel": np.empty((0, 0))}
+        array = EXTRACTORS.get(self.extractor).pooled
+        images_ND, base_ND = (feature_matrix([features[self.extractor] for features in side], array) for side in (
+            [sample.features for sample in samples], [self.base[sample.sample_id] for sample in samples]))
+        return {"kernel": paired_kernel(images_ND, base_ND)}
+
+    @staticmethod
+    def evaluate(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
+        check_num_images(len(np.unique(indices)), MIN_IMAGES, "generated")
+        kernel_NN = statistics["kernel"]
+        counts_N = np.bincount(indices, minlength=len(kernel_NN)).astype(np.float64)
+        within = counts_N @ kernel_NN @ counts_N - np.square(counts_N) @ np.diag(kernel_NN)
+        return float(1000 * within / (counts_N.sum() ** 2 - np.square(counts_N).sum()))
+
+
+def _on(metric: type, extractor: str) -> type:
+    """The metric on the pooled features of an extractor, with a card that names it."""
+    return type(f"{metric.__name__}_{extractor}", (metric,), {"__doc__": metric.__doc__.replace("{features}", extractor)})
+
+
+# On photographs, EfficientNet's drift to an unrelated picture is 0.49 and to one a stop darker 0.09; tiny-clip's are 0.83 and 0.05. A fifth of
+# the way to an unrelated picture is taken for too much.
+DRIFT_BUDGETS = {"efficientnet_lite0": 0.1, "clip_tiny": 0.17}
+# EfficientNet: a JPEG of quality 50 is 8 away, a stop darker 18; five is the budget of its kernel distance to real images. tiny-clip's
+# features are unit vectors in 64 dimensions, between which the kernel differs less: there a stop darker is 0.5.
+KERNEL_BUDGETS = {"efficientnet_lite0": 5.0, "clip_tiny": 0.15}
+SEEN = ("set_collapsed", "one_gender", "picture_darker")
+
+for _name in image_features():
+    register_metric(f"drift_{_name}", version=1, kind="sample", extractor=_name, higher_is_better=False, unit="cosine distance",
+                    budget=DRIFT_BUDGETS.get(_name, 0.1), needs_base=True, usual=False, sees=SEEN)(_on(Drift, _name))
+    register_metric(f"kid_to_base_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="MMD² x 1000",
+                    budget=KERNEL_BUDGETS.get(_name, 5.0), needs_base=True, usual=False, sees=SEEN)(_on(KernelDistanceToBase, _name))
