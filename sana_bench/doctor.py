@@ -183,20 +183,21 @@ def check_data(config: RunConfig) -> Finding:
 
 
 def check_suite(config: RunConfig) -> Finding:
-    from sana_bench.prompts import load_suite
+    from sana_bench.guard import parts_of
 
-    suite = load_suite(config.score.suite, config.score.prompt_form)
-    return Finding("ok", f"{suite.name} version {suite.version}, {len(suite.prompt)} prompts")
+    return Finding("ok", "; ".join(f"{part.prefix}{part.suite.name} version {part.suite.version}, {len(part.suite.prompt)} prompts"
+                                   for part in parts_of(config)))
 
 
 def check_registered(config: RunConfig) -> Finding:
     from sana_bench.compare import check_budgets
+    from sana_bench.guard import parts_of
     from sana_bench.score import chosen_metrics
     from sana_bench.training import TRAINERS
 
-    trainer, metrics = TRAINERS.get(config.train.trainer), chosen_metrics(config)
+    trainer, numbers = TRAINERS.get(config.train.trainer), [f"{len(chosen_metrics(part.config))} {part.prefix}metrics" for part in parts_of(config)]
     check_budgets(config.compare)
-    return Finding("ok", f"trainer {trainer.name}, {len(metrics)} metrics")
+    return Finding("ok", f"trainer {trainer.name}, {', '.join(numbers)}")
 
 
 def check_baseline(config: RunConfig) -> Finding:
