@@ -77,9 +77,9 @@ class Registry(Generic[T]):
         self._load()
         if name in self._entries:
             return self._entries[name]
-        for prefix, family in self._families.items():
+        for prefix in sorted(self._families, key=len, reverse=True):  # kid_to_base before kid
             if name.startswith(f"{prefix}_"):
-                return family.make(name.removeprefix(f"{prefix}_"))
+                return self._families[prefix].make(name.removeprefix(f"{prefix}_"))
         raise ConfigError(f'unknown {self.kind} "{name}".{near_names(name, self.names())} '
                           f'Known: {", ".join(self.names())}')
 

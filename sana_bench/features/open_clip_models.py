@@ -8,8 +8,10 @@ Weights that are no pinned asset count by their content, so that a tag whose wei
 from __future__ import annotations
 
 import functools
+import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -124,13 +126,25 @@ def load_model(spec: ClipModel) -> torch.nn.Module:
     reads = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
     reads |= {"resize_mode": spec.resize_mode} if spec.resize_mode else {}
     try:
-        model = open_clip.create_model(spec.model, load_weights=False, pretrained_text=False, force_quick_gelu=tag.get("quick_gelu", False),
-                                       force_preprocess_cfg=reads)
+        with _no_warnings():
+            model = open_clip.create_model(spec.model, load_weights=False, pretrained_text=False, force_quick_gelu=tag.get("quick_gelu", False),
+                                           force_preprocess_cfg=reads)
         _load_weights(model, path)
-    except (RuntimeError, ValueError, KeyError, OSError) as error:  # an unknown architecture, other shapes, another file, or a hub out of reach
+    except (RuntimeError, ValueError, KeyError, OSError, AssertionError) as error:  # other shapes, another file, or a hub out of reach
         raise AssetError(f"{spec.extractor}: open_clip cannot make {spec.model} of {path}: {str(error).strip():.300}. Check the architecture "
                          f"(`open_clip.list_models()`) and the weights") from error
     return model.float().eval()
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """open_clip warns that the weights are random until somebody loads them, which comes next."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _load_weights(model: torch.nn.Module, path: Path) -> None:

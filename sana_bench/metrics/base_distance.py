@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sana_bench.features import EXTRACTORS, image_features
-from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
+from sana_bench.features import EXTRACTORS
+from sana_bench.metrics import MetricContext, MetricEntry, ScoredSample, Unscored, metric_entry, on_every_extractor
 from sana_bench.metrics.feature_distance import check_num_images, feature_matrix
 from sana_bench.metrics.kernel import cubic_kernel
 
@@ -118,8 +118,17 @@ DRIFT_BUDGETS = {"efficientnet_lite0": 0.1, "clip_tiny": 0.17}
 KERNEL_BUDGETS = {"efficientnet_lite0": 5.0, "clip_tiny": 0.15}
 SEEN = ("set_collapsed", "one_gender", "picture_darker")
 
-for _name in image_features():
-    register_metric(f"drift_{_name}", version=1, kind="sample", extractor=_name, higher_is_better=False, unit="cosine distance",
-                    budget=DRIFT_BUDGETS.get(_name, 0.1), needs_base=True, usual=False, sees=SEEN)(_on(Drift, _name))
-    register_metric(f"kid_to_base_{_name}", version=1, kind="set", extractor=_name, higher_is_better=False, unit="MMD² x 1000",
-                    budget=KERNEL_BUDGETS.get(_name, 5.0), needs_base=True, usual=False, sees=SEEN)(_on(KernelDistanceToBase, _name))
+
+
+def _drift_on(extractor: str) -> MetricEntry:
+    return metric_entry(_on(Drift, extractor), name=f"drift_{extractor}", version=1, kind="sample", extractor=extractor, higher_is_better=False,
+                        unit="cosine distance", budget=DRIFT_BUDGETS.get(extractor, 0.1), needs_base=True, usual=False, sees=SEEN)
+
+
+def _kernel_to_base_on(extractor: str) -> MetricEntry:
+    return metric_entry(_on(KernelDistanceToBase, extractor), name=f"kid_to_base_{extractor}", version=1, kind="set", extractor=extractor,
+                        higher_is_better=False, unit="MMD² x 1000", budget=KERNEL_BUDGETS.get(extractor, 5.0), needs_base=True, usual=False, sees=SEEN)
+
+
+on_every_extractor("drift", _drift_on, "distance of each image to the base model's own of the same prompt and noise")
+on_every_extractor("kid_to_base", _kernel_to_base_on, "kernel distance to the base model's own images")

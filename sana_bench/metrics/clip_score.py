@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sana_bench.features import EXTRACTORS
 from sana_bench.features.open_clip_models import DEPICTS, FAMILY
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, metric_entry, register_metric
 
@@ -109,13 +110,13 @@ BUDGET = 0.5
 
 
 def _clip_score_on(model: str) -> MetricEntry:
-    extractor = f"{FAMILY}_{model}"
+    extractor = EXTRACTORS.get(f"{FAMILY}_{model}").name
     return metric_entry(ClipScore.on(extractor), name=f"clip_score_{model}", version=1, kind="sample", extractor=extractor, higher_is_better=True,
                         unit="points of 100", budget=BUDGET, usual=False, sees=("captions_swapped",))
 
 
 def _clip_s_on(model: str) -> MetricEntry:
-    extractor = f"{FAMILY}_{model}{DEPICTS}"
+    extractor = EXTRACTORS.get(f"{FAMILY}_{model}{DEPICTS}").name
     return metric_entry(ClipS.on(extractor), name=f"clip_s_{model}", version=1, kind="sample", extractor=extractor, higher_is_better=True,
                         unit="points of 2.5", budget=BUDGET / 40, usual=False, sees=("captions_swapped",))
 
