@@ -37,7 +37,7 @@ def needing_base(entries: Sequence[MetricEntry]) -> list[MetricEntry]:
 
 
 def base_features(base: BaseImages, entries: Sequence[MetricEntry], suite: PromptSuite, store: Store,
-                  device: str) -> dict[str, Mapping[str, Features]]:
+                  device: str, num_workers: int) -> dict[str, Mapping[str, Features]]:
     """Features of the base's images by sample id and extractor: all that the metrics that need them read off the variant's images.
 
     Raises:
@@ -46,6 +46,6 @@ def base_features(base: BaseImages, entries: Sequence[MetricEntry], suite: Promp
     images, samples = store.folder("samples", base.sample_set.digest), base.sample_set.samples
     items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text, partial(read_unaltered, images / sample.file_name, sample.pixels_sha256))
              for sample in samples]
-    with FeatureStore(store, {name for entry in needing_base(entries) for name in entry.extractors}, device) as features:
+    with FeatureStore(store, {name for entry in needing_base(entries) for name in entry.extractors}, device, num_workers) as features:
         found = features.features_of(items, "look at the base model's images")
     return {sample.sample_id: each for sample, each in zip(samples, found, strict=True)}

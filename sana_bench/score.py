@@ -202,7 +202,7 @@ def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: S
                for sample, each in zip(sample_set.samples, found, strict=True)]
     reference, people = _reference_features(config, entries, store, device)
     return samples, MetricContext(reference=reference, reference_people=people, target=suite.target, store=store,
-                                  base=base_features(base, entries, suite, store, device) if base else {})
+                                  base=base_features(base, entries, suite, store, device, config.run.num_workers) if base else {})
 
 
 def _reference_features(config: RunConfig, entries: Sequence[MetricEntry], store: Store,

@@ -127,7 +127,7 @@ def _drift_on(extractor: str) -> MetricEntry:
 
 def _kernel_to_base_on(extractor: str) -> MetricEntry:
     return metric_entry(_on(KernelDistanceToBase, extractor), name=f"kid_to_base_{extractor}", version=1, kind="set", extractor=extractor,
-                        higher_is_better=False, unit="MMD² x 1000", budget=KERNEL_BUDGETS.get(extractor, 5.0), needs_base=True, usual=False, sees=SEEN)
+                        higher_is_better=False, unit="MMD² x 1000", budget=KERNEL_BUDGETS.get(extractor, 0.15 if EXTRACTORS.get(extractor).text else 5.0), needs_base=True, usual=False, sees=SEEN)
 
 
 on_every_extractor("drift", _drift_on, "distance of each image to the base model's own of the same prompt and noise")

@@ -52,7 +52,7 @@ def test_the_settings_of_the_base_differ_in_the_trainer_alone():
 def test_a_metric_gets_features_of_all_extractors_that_it_names(tmp_path: Path):
     store = Store(tmp_path)
     base = base_of(store, "one")
-    found = base_features(base, [replace(DRIFT, also_reads=("texture",)), METRICS.get("face_rate")], SUITE, store, "cpu")
+    found = base_features(base, [replace(DRIFT, also_reads=("texture",)), METRICS.get("face_rate")], SUITE, store, "cpu", 1)
     assert {name: set(features) for name, features in found.items()} == {
         f"{prompt.id}_000": {"efficientnet_lite0", "texture"} for prompt in SUITE.prompt}, "and none of a metric that needs no base"
 
@@ -63,7 +63,7 @@ def test_an_altered_image_of_the_base_is_refused(tmp_path: Path):
     base = base_of(store, "one")
     write_png(store.folder("samples", "one") / "fern_000.png", np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(StoreError, match="altered"):
-        base_features(base, [DRIFT], SUITE, store, "cpu")
+        base_features(base, [DRIFT], SUITE, store, "cpu", 1)
 
 
 def test_without_the_base_such_a_metric_is_an_error_that_says_what_to_do(tmp_path: Path):
