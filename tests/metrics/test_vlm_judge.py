@@ -24,7 +24,7 @@ from sana_bench.prompts import Expects, Prompt, Target
 from sana_bench.score import evaluate_metric
 from sana_bench.selftest import results as results_module
 from sana_bench.selftest.damage import damaged_copies, harmless_copies
-from sana_bench.selftest.photographs import Photograph, Shown, sample_of
+from sana_bench.selftest.photographs import Photograph, Shown
 from sana_bench.selftest.results import SelfTest, save_selftest, summarise, why_not_judged
 from sana_bench.selftest.run import Material, controls_of, is_fed, responses_of, entries_to_test
 from sana_bench.shipped import cache_folder
@@ -160,9 +160,10 @@ def material() -> Material:
     for number in range(8):
         pixels = picture(number)
         photograph = Photograph(f"photo-{number}", "P1", "studio_posture", Item(digest_of(number), f"person {number}", lambda pixels=pixels: pixels))
-        shown.append(Shown(photograph, sample_of(photograph.id, photograph.item.prompt, features_of(pixels), EVERYTHING)))
+        prompt = Prompt(id=photograph.id, text=photograph.item.prompt, expects=EVERYTHING)
+        shown.append(Shown(photograph, ScoredSample(sample_id=photograph.id, prompt=prompt, features=features_of(pixels))))
     copies = [*harmless_copies(shown), *damaged_copies(BLUR, shown)]
-    samples = [sample_of(copy.shown.sample.sample_id, copy.item.prompt, features_of(copy.item.load()), EVERYTHING) for copy in copies]
+    samples = [replace(copy.shown.sample, features=features_of(copy.item.load())) for copy in copies]
     context = MetricContext(reference=[], target=NO_TARGET, base={each.sample.sample_id: each.sample.features for each in shown})
     return Material(shown, shown, list(zip(copies, samples, strict=True)), {}, context)
 
