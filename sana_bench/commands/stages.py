@@ -94,7 +94,8 @@ def run_score(arguments: Arguments) -> Reply:
     folder = score_images(config, arguments.images, arguments.suite) if arguments.images else score_stage(config)
     result = read_record(folder / "result.json", BenchmarkResult)
     return Reply(result.model_dump(mode="json"), [
-        result_table(result.results), *result_notes(result.results), f"result: {folder}", "next: sana-bench compare, with the same options" if not arguments.images else
+        result_table(result.results), *result_notes(result.results), f"result: {folder}",
+        "next: sana-bench compare, with the same options" if not arguments.images else
         "next: --against FOLDER, to compare them with other images of the same prompts"])
 
 
