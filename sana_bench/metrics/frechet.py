@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sana_bench.errors import ConfigError
+from sana_bench.features import EXTRACTORS
 from sana_bench.metrics import METRICS, MetricEntry, ScoredSample, metric_entry, on_every_extractor
 from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
 
@@ -107,16 +108,16 @@ class Frechet(FeatureDistance):
 
 
 # EfficientNet: for photographs of two groups of people it is 53 at N = 196 and 90 at N = 16; a blur of 3 pixels at 512 adds 27. Five is
-# a fifth of that blur, and about one standard deviation of a paired difference at N = 16. Unit features of CLIP are below 2 apart.
-BUDGETS = {"efficientnet_lite0": 5.0, "clip_tiny": 0.02}
+# a fifth of that blur, and about one standard deviation of a paired difference at N = 16. Unit features of CLIP are at most 2 apart.
+BUDGET, BUDGET_OF_UNIT_FEATURES = 5.0, 0.02
 
 
 def _frechet_on(extractor: str) -> MetricEntry:
     if extractor == "inception_v3":
         raise ConfigError('the Fréchet distance on inception_v3 is called "fid"')
     return metric_entry(Frechet.on(extractor), name=f"fd_{extractor}", version=1, kind="set", extractor=extractor, higher_is_better=False,
-                        unit="squared feature units", budget=BUDGETS.get(extractor, 5.0), needs_reference=True, fewest_images=1000,
-                        usual=extractor == USUAL, sees=("set_collapsed", "one_gender"))
+                        unit="squared feature units", budget=BUDGET_OF_UNIT_FEATURES if EXTRACTORS.get(extractor).text else BUDGET,
+                        needs_reference=True, fewest_images=1000, usual=extractor == USUAL, sees=("set_collapsed", "one_gender"))
 
 
 on_every_extractor("fd", _frechet_on, "Fréchet distance")

@@ -408,7 +408,8 @@ def test_an_address_that_does_not_serve_the_file_installs_nothing(trouble: str, 
 def test_offline_an_address_is_not_asked_and_the_message_says_how_to_get_it(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ASSETS, "toy", url_asset(server))
     monkeypatch.setenv("SANA_BENCH_OFFLINE", "1")
-    with pytest.raises(AssetError, match=r"toy \(a toy; toy.bin with SHA-256 [0-9a-f]{64}\) is not installed.*toy.bin is not here.*`sana-bench assets pull toy` on a machine.*copy its folder toy-[0-9a-f]{16}"):
+    with pytest.raises(AssetError, match=r"toy \(a toy; toy.bin with SHA-256 [0-9a-f]{64}\) is not installed.*toy.bin is not here.*"
+                                         r"`sana-bench assets pull toy` on a machine.*copy its folder toy-[0-9a-f]{16}"):
         assets.asset_path("toy")
     assert server.asked == []
 

@@ -32,6 +32,13 @@ def test_values_of_a_recipe_arrive_and_the_rest_keeps_its_default(recipe) -> Non
     assert config.generate.width == 2048
 
 
+def test_models_of_ones_own_are_tables_of_the_recipe(recipe) -> None:
+    text = '[[score.clip_model]]\nname = "mine"\nmodel = "ViT-B-32"\npretrained = "openai"\n[[score.clip_model]]\nname = "other"\nmodel = "local-dir:x"\n'
+    assert [(each.name, each.pretrained, each.prefix) for each in load_config(recipe(text)).score.clip_model] == [("mine", "openai", ""), ("other", "", "")]
+    assert 'score.clip_model.0.prefx: unknown key. Did you mean "prefix"?' in message_of(recipe('[[score.clip_model]]\nname = "m"\nmodel = "x"\nprefx = ""'))
+    assert "score.clip_model.0.sha256" in message_of(recipe('[[score.clip_model]]\nname = "m"\nmodel = "x"\nsha256 = "abc"'))
+
+
 def test_a_recipe_without_a_name_is_named_after_its_file(recipe) -> None:
     assert load_config(recipe("", "portraits.toml")).name == "portraits"
     assert load_config(recipe('name = "other"', "portraits.toml")).name == "other"

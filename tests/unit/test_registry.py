@@ -44,6 +44,26 @@ def test_unknown_name_says_which_are_known_and_which_is_near(colours: Registry) 
     assert str(caught.value) == 'unknown colour "scarlett". Did you mean "scarlet"? Known: indigo, scarlet'
 
 
+def test_entries_of_a_family_are_made_when_asked_for_and_not_listed(colours: Registry) -> None:
+    asked: list[str] = []
+
+    def light(of: str) -> str:
+        asked.append(of)
+        return f"light {colours.get(of)}"
+
+    colours.add_family("light", light, "paler than it")
+    assert colours.names() == ["indigo", "scarlet"] and asked == []
+    assert colours.get("light_scarlet") == "light 1" and asked == ["scarlet"]
+    assert "light_indigo" in colours and "indigo" in colours and "light_ochre" not in colours and "lightscarlet" not in colours
+    with pytest.raises(ConfigError, match='unknown colour "scarlett". Did you mean "scarlet"'):
+        colours.get("light_scarlett")
+    colours.register("light_scarlet", 3)
+    assert colours.get("light_scarlet") == 3, "what is registered comes first"
+    assert {prefix: family.explanation for prefix, family in colours.families().items()} == {"light": "paler than it"}
+    with pytest.raises(ValueError, match="registered twice"):
+        colours.add_family("light", light, "")
+
+
 def test_a_name_registered_twice_is_our_mistake() -> None:
     registry: Registry[int] = Registry("colour", "json")
     registry.register("scarlet", 1)

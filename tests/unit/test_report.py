@@ -92,7 +92,7 @@ def test_hostile_words_elsewhere_in_the_records_are_inert_too(tmp_path):
     result = json.loads((candidate / "result.json").read_text())
     result["config"][HOSTILE] = {HOSTILE: HOSTILE}
     for each in result["results"]:
-        each |= {"unscored_reasons": {HOSTILE: 1}, "explanation": HOSTILE, "extractor": HOSTILE, "beside": {HOSTILE: 0.25}}
+        each |= {"unscored_reasons": {HOSTILE: 1}, "explanation": HOSTILE, "extractor": HOSTILE, "beside": {HOSTILE: 0.25}, "note": HOSTILE}
     for each in result["compositions"]:
         each |= {"attribute": HOSTILE, "classes": [HOSTILE] * len(each["classes"]), "undetermined_reasons": {HOSTILE: 1}}
     for each in result["groups"]:
@@ -109,6 +109,17 @@ def test_hostile_words_elsewhere_in_the_records_are_inert_too(tmp_path):
     assert not [name for _, name in dangerous if name.startswith("on")]
     assert "<script>alert" not in page and page.count("<script") == plain.count("<script") and 'src="x"' not in page
     assert [json.loads(attributes["data-tags"])[-1] for tag, attributes in Elements(page).found if "data-tags" in attributes][1] == HOSTILE
+
+
+def test_what_must_be_known_beside_a_value_stands_beside_the_verdict(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(6))
+    result = json.loads((candidate / "result.json").read_text())
+    result["results"][0]["note"] = "2 × prompt longer than the model reads, cut"
+    (candidate / "result.json").write_text(json.dumps(result))
+    html = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    row = re.search(rf'<tr[^>]*data-metric="{result["results"][0]["metric"]}">.*?<details>', html, re.DOTALL)[0]
+    assert "2 × prompt longer than the model reads, cut" in row and html.count("longer than the model reads") == 1
+    assert "; 2 × prompt longer than the model reads, cut |" in (tmp_path / "run" / "report.md").read_text()
 
 
 def cells(html: str, section: str) -> list[list[str]]:
