@@ -19,11 +19,8 @@ from sana_bench.metrics import METRICS, MetricContext, ScoredSample
 from sana_bench.prompts import Prompt, Target
 from sana_bench.score import chosen_metrics
 from sana_bench.store import sha256_file
-from tests.pretrained import put_asset
+from tests.pretrained import CONFIG, CONTEXT, SIDE, WIDTH, put_asset, save_model, small_model
 
-SIDE, WIDTH, CONTEXT = 32, 64, 77
-CONFIG = {"embed_dim": 32, "vision_cfg": {"image_size": SIDE, "layers": 2, "width": WIDTH, "head_width": 32, "patch_size": 8},
-          "text_cfg": {"context_length": CONTEXT, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}}
 PROMPT, LONG = "a woman with grey hair waves with both hands", "a man and a red car " * 20
 EMPTY = MetricContext(reference=[], target=Target())
 
@@ -32,28 +29,6 @@ EMPTY = MetricContext(reference=[], target=Target())
 def nothing_declared() -> Iterator[None]:
     yield
     DECLARED.clear()
-
-
-def small_model(seed: int):
-    import torch
-    from open_clip.model import CLIP
-
-    torch.manual_seed(seed)
-    model = CLIP(**CONFIG).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    torch.nn.init.constant_(model.logit_scale, np.log(90))
-    return model
-
-
-def save_model(folder: Path, seed: int = 0) -> Path:
-    """A folder as open_clip's `local-dir:` reads it."""
-    from safetensors.torch import save_file
-
-    folder.mkdir()
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG}))
-    save_file(small_model(seed).state_dict(), folder / "open_clip_model.safetensors")
-    return folder
 
 
 @pytest.fixture
