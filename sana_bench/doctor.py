@@ -143,12 +143,15 @@ def check_network(config: RunConfig) -> Finding:
 
 def check_assets(config: RunConfig) -> Finding:
     from sana_bench import assets
+    from sana_bench.score import assets_of
 
-    needed = [each for each in assets.status() if not each.optional]
+    asked_for = assets_of(config)
+    needed = [each for each in assets.status() if not each.optional or each.name in asked_for]
     absent = [each.name for each in needed if not each.installed]
     if not absent:
         return Finding("ok", f"all {len(needed)} are installed")
-    remedy = "sana-bench assets pull" + (" with SANA_BENCH_OFFLINE unset" if is_offline() else "")
+    by_name = [each.name for each in needed if each.optional and not each.installed]
+    remedy = " ".join(["sana-bench assets pull", *(absent if by_name else [])]) + (" with SANA_BENCH_OFFLINE unset" if is_offline() else "")
     return Finding("missing" if is_offline() else "note", f"not installed: {', '.join(absent)}", remedy)
 
 

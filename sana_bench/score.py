@@ -54,10 +54,14 @@ def fetch_weights(config: RunConfig) -> None:
     Raises:
         AssetError: out of reach.
     """
-    entries = chosen_metrics(config)
-    pull_missing([name for each in in_order(_extractors(entries)) for name in EXTRACTORS.get(each).assets])
-    for entry in entries:
+    pull_missing(assets_of(config))
+    for entry in chosen_metrics(config):
         entry.extractor_digest()  # finds weights that are no assets
+
+
+def assets_of(config: RunConfig) -> list[str]:
+    """What the chosen metrics load."""
+    return [name for each in in_order(_extractors(chosen_metrics(config))) for name in EXTRACTORS.get(each).assets]
 
 
 def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite, base: BaseImages | None) -> str:

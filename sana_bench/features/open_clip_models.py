@@ -8,11 +8,9 @@ Weights that are no pinned asset count by their content, so that a tag whose wei
 from __future__ import annotations
 
 import functools
-import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from sana_bench.errors import AssetError, ConfigError
+from sana_bench.errors import ConfigError
 from sana_bench.features import EXTRACTORS, ExtractorEntry, Features, View
 from sana_bench.features.clip_network import ClipInput, ClipNetwork
+from sana_bench.features.clip_weights import FOLDER_SCHEMAS, ClipModel, files_of, load_model
 from sana_bench.registry import near_names
 
 if TYPE_CHECKING:
@@ -32,32 +31,6 @@ if TYPE_CHECKING:
 
 FAMILY, DEPICTS = "clip", "_depicts"
 PREFIX_OF_HESSEL = "A photo depicts "
-FOLDER_SCHEMAS = ("hf-hub:", "local-dir:")
-"""Where open_clip takes architecture and weights from one place; the files have these names there."""
-CONFIG_FILE, WEIGHTS_FILES = "open_clip_config.json", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipModel:
-    """Which model, which weights, and how it reads."""
-
-    extractor: str
-    model: str
-    """Architecture, of `open_clip.list_models()`; or `hf-hub:OWNER/NAME` or `local-dir:FOLDER`."""
-    tag: str = ""
-    """open_clip's name of released weights, which also says how images are normalised and which GELU is meant."""
-    asset: str = ""
-    """Weights that are a pinned asset."""
-    file: str = ""
-    """Weights on disk."""
-    sha256: str = ""
-    """What the weights must hash to, where that was declared."""
-    prefix: str = ""
-    """Put before every prompt."""
-    resize_mode: str = ""
-    """Instead of the tag's: `shortest` and crop, `longest` and pad, or `squash`."""
-
-
 PINNED = {each.extractor: each for each in (
     ClipModel(extractor="clip_vit_l_14_openai", model="ViT-L-14", tag="openai", asset="clip_vit_l_14_openai"),
     ClipModel(extractor="pickscore_v1", model="ViT-H-14", asset="pickscore_v1"),
@@ -111,109 +84,6 @@ def num_tokens(tokenizer, text: str) -> int:
     if isinstance(tokenizer, SigLipTokenizer):
         return len(tokenizer.tokenizer(canonicalize_text(basic_clean(text))).input_ids)
     return len(tokenizer.encode(text)) + 2
-
-
-def load_model(spec: ClipModel) -> torch.nn.Module:
-    """The model in float32 and eval mode, with its way to prepare images in `visual.preprocess_cfg`.
-
-    Raises:
-        AssetError: weights are missing, altered or of another architecture, or open_clip cannot build the model.
-    """
-    import open_clip
-
-    path, *_ = files_of(spec)
-    tag = open_clip.get_pretrained_cfg(spec.model, spec.tag) if spec.tag else {}
-    reads = {key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
-    reads |= {"resize_mode": spec.resize_mode} if spec.resize_mode else {}
-    try:
-        with _no_warnings():
-            model = open_clip.create_model(spec.model, load_weights=False, pretrained_text=False, force_quick_gelu=tag.get("quick_gelu", False),
-                                           force_preprocess_cfg=reads)
-        _load_weights(model, path)
-    except (RuntimeError, ValueError, KeyError, OSError, AssertionError) as error:  # other shapes, another file, or a hub out of reach
-        raise AssetError(f"{spec.extractor}: open_clip cannot make {spec.model} of {path}: {str(error).strip():.300}. Check the architecture "
-                         f"(`open_clip.list_models()`) and the weights") from error
-    return model.float().eval()
-
-
-@contextmanager
-def _no_warnings() -> Iterator[None]:
-    """open_clip warns that the weights are random until somebody loads them, which comes next."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _load_weights(model: torch.nn.Module, path: Path) -> None:
-    import open_clip
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
-    from sana_bench.features.clip_conversion import KEY, from_transformers
-
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="numpy") as file:
-            in_transformers_layout = KEY in file.keys()
-        if in_transformers_layout:
-            model.load_state_dict(from_transformers(load_file(path)))
-            return
-    open_clip.load_checkpoint(model, str(path), weights_only=True)
-
-
-def files_of(spec: ClipModel) -> tuple[Path, ...]:
-    """The weights, and the config that lies beside them where there is one; fetched where they are absent.
-
-    Raises:
-        AssetError: out of reach, or not what was declared.
-    """
-    from sana_bench.assets import asset_path
-    from sana_bench.file_hashes import sha256_cached
-
-    if spec.asset:
-        return (asset_path(spec.asset),)
-    files = _declared_or_released(spec)
-    missing = [str(path) for path in files if not path.is_file()]
-    if missing:
-        raise AssetError(f"{spec.extractor}: no file {', '.join(missing)}. Correct score.clip_model")
-    if spec.sha256 and sha256_cached(files[0]) != spec.sha256:
-        raise AssetError(f"{spec.extractor}: {files[0]} has SHA-256 {sha256_cached(files[0])}, and score.clip_model says {spec.sha256}")
-    return files
-
-
-def _declared_or_released(spec: ClipModel) -> tuple[Path, ...]:
-    schema = next((each for each in FOLDER_SCHEMAS if spec.model.startswith(each)), "")
-    place = spec.model.removeprefix(schema)
-    if schema == "local-dir:":
-        folder = Path(place).expanduser()
-        return (next((folder / name for name in WEIGHTS_FILES if (folder / name).is_file()), folder / WEIGHTS_FILES[0]), folder / CONFIG_FILE)
-    if schema == "hf-hub:":
-        return _hub_file(place, *WEIGHTS_FILES), _hub_file(place, CONFIG_FILE)
-    if spec.file:
-        return (Path(spec.file).expanduser(),)
-    import open_clip
-
-    repository, _, name = open_clip.get_pretrained_cfg(spec.model, spec.tag)["hf_hub"].rpartition("/")
-    return (_hub_file(repository, *([name] if name else WEIGHTS_FILES)),)
-
-
-def _hub_file(repository: str, *names: str) -> Path:
-    """The first of these files that the hub's repository has, through the hub's own cache."""
-    from huggingface_hub import hf_hub_download
-
-    from sana_bench.assets.sources import OFFLINE_VARIABLE, is_offline
-
-    trouble = ""
-    for name in names:
-        try:
-            return Path(hf_hub_download(repository, name, local_files_only=is_offline()))
-        except Exception as error:  # the hub's own errors, and those of whichever HTTP library it uses
-            trouble = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    raise AssetError(f"hub {repository} could not be asked for {' or '.join(names)}: {trouble}. Check the network, HF_ENDPOINT and, for a gated "
-                     f"repository, HF_TOKEN; with {OFFLINE_VARIABLE}=1 only the hub's cache is read. Or declare the weights as a file with "
-                     f"[[score.clip_model]]")
 
 
 @functools.cache

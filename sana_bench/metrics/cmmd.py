@@ -37,7 +37,7 @@ class Cmmd(FeatureDistance):
     """Unbiased CMMD of {features} embeddings to real people; about 0 when equal, by chance below.
 
     Formula: 1000 times the unbiased MMD^2 of unit embeddings under a Gaussian kernel of sigma 10, over all pairs.
-    Source: Jayasumana et al. 2024 (arXiv 2401.09603), unbiased, with {features} instead of CLIP ViT-L/14 at 336 px.
+    Source: Jayasumana et al. 2024 (arXiv 2401.09603), unbiased, with {features}; published on CLIP ViT-L/14 at 336 px.
     Limits: it is about the squared distance of the mean embeddings: lost variety moves it only with them. It sees images in small.
     Use: compares two models with the same real images.
     """

@@ -81,7 +81,7 @@ class KernelDistance(FeatureDistance):
     It sees shifts of the mean well and changes of spread poorly: read it beside the Fréchet distance and diversity.
 
     Formula: 1000 times the unbiased MMD^2 under the kernel (x.y / D + 1)^3, over all pairs.
-    Source: Bińkowski et al. 2018 (arXiv 1801.01401), with {features} features instead of Inception-v3's.
+    Source: Bińkowski et al. 2018 (arXiv 1801.01401), with {features} features; published on Inception-v3's.
     Limits: it sees images as the extractor does, in small: neither blur, noise and texture at 2K nor a broken hand; lost variety hardly
         moves it.
     Use: compares two models with the same real images.

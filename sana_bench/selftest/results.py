@@ -150,11 +150,10 @@ def _known(path: Path, changed: int) -> SelfTest | None:
 
 def known_selftest(entry: MetricEntry) -> MetricSelfTest | None:
     """The latest test of exactly this version of a metric and of its extractor: of this machine, or the shipped one."""
-    digest = entry.extractor_digest()
     for path in (own_file(), SHIPPED):
         found = _known(path, path.stat().st_mtime_ns) if path.exists() else None
         test = found.metrics.get(entry.name) if found else None
-        if test and (test.version, test.extractor_digest) == (entry.version, digest):
+        if test and test.version == entry.version and test.extractor_digest == entry.extractor_digest():  # which may have to fetch weights
             return test
     return None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sana_bench.cards import card_of
 from sana_bench.config import ClipModelSection, RunConfig
 from sana_bench.errors import AssetError, ConfigError
 from sana_bench.features import EXTRACTORS, View
@@ -19,11 +22,9 @@ from sana_bench.metrics import METRICS, MetricContext, ScoredSample
 from sana_bench.prompts import Prompt, Target
 from sana_bench.score import chosen_metrics
 from sana_bench.store import sha256_file
-from tests.pretrained import put_asset
+from tests.pretrained import CONFIG, CONTEXT, SIDE, WIDTH, put_asset, save_model, small_model
+from tests.unit import test_assets
 
-SIDE, WIDTH, CONTEXT = 32, 64, 77
-CONFIG = {"embed_dim": 32, "vision_cfg": {"image_size": SIDE, "layers": 2, "width": WIDTH, "head_width": 32, "patch_size": 8},
-          "text_cfg": {"context_length": CONTEXT, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}}
 PROMPT, LONG = "a woman with grey hair waves with both hands", "a man and a red car " * 20
 EMPTY = MetricContext(reference=[], target=Target())
 
@@ -32,28 +33,6 @@ EMPTY = MetricContext(reference=[], target=Target())
 def nothing_declared() -> Iterator[None]:
     yield
     DECLARED.clear()
-
-
-def small_model(seed: int):
-    import torch
-    from open_clip.model import CLIP
-
-    torch.manual_seed(seed)
-    model = CLIP(**CONFIG).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    torch.nn.init.constant_(model.logit_scale, np.log(90))
-    return model
-
-
-def save_model(folder: Path, seed: int = 0) -> Path:
-    """A folder as open_clip's `local-dir:` reads it."""
-    from safetensors.torch import save_file
-
-    folder.mkdir()
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG}))
-    save_file(small_model(seed).state_dict(), folder / "open_clip_model.safetensors")
-    return folder
 
 
 @pytest.fixture
@@ -120,15 +99,19 @@ def test_the_whole_context_may_be_used(folder: Path, num_words: int, truncated: 
     assert features_of("clip_mine", picture(1), " ".join(["cat"] * num_words))["truncated"].tolist() == [truncated]
 
 
-def test_tokens_are_counted_by_hugging_face_tokenizers_too() -> None:
-    """On the tokenizer that is at hand: start and end included, nothing cut."""
+def test_tokenizers_of_hugging_face_are_counted_uncut_and_keep_the_end_too(tmp_path: Path) -> None:
+    """One with a start and an end token, as the text towers have that open_clip takes from there."""
     from open_clip.tokenizer import HFTokenizer
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
 
-    from sana_bench.features.clip_model import TOKENIZER_FOLDER
-
-    tokenizer = HFTokenizer(str(TOKENIZER_FOLDER), context_length=8)
-    short, long = (len(tokenizer.tokenizer(text).input_ids) for text in ("a man", LONG.strip()))
-    assert (num_tokens(tokenizer, "a man"), num_tokens(tokenizer, LONG)) == (short, long) and short < 8 < long
+    words = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "<pad>": 2, "<unk>": 3, "a": 4, "man": 5}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>").save_pretrained(tmp_path)
+    tokenizer = HFTokenizer(str(tmp_path), context_length=6)
+    assert [num_tokens(tokenizer, text) for text in ("a man", "a man a man", "a man a man a")] == [4, 6, 7]
+    assert tokenizer(["a man a man a"]).tolist() == [[0, 4, 5, 4, 5, 1]]
 
 
 def test_a_prefix_changes_the_text_alone(folder: Path) -> None:
@@ -198,11 +181,12 @@ def test_a_recipe_declares_models_and_measures_on_them(folder: Path) -> None:
 
 
 def test_released_models_are_found_by_name_and_offline_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("SANA_BENCH_CACHE", str(tmp_path))
     entry = METRICS.get("fd_clip_vit_b_32_laion2b_s34b_b79k")
     assert entry.extractors == ("clip_vit_b_32_laion2b_s34b_b79k",) and "clip_s_vit_b_32_openai" in METRICS
     with pytest.raises(AssetError, match="hub laion/CLIP-ViT-B-32-laion2B-s34B-b79K could not be asked for open_clip_model.safetensors"):
         entry.extractor_digest()
+    assert card_of(entry).why_not.startswith("no self-test"), "a card needs no weights"
     with pytest.raises(ConfigError, match='unknown extractor "clip_vit_b_32_laion2b".*Did you mean "clip_vit_b_32_laion2b_e16"'):
         METRICS.get("clip_score_vit_b_32_laion2b")
 
@@ -307,3 +291,23 @@ def test_hps_pads_to_a_square_and_is_a_hundred_cosines(tmp_path: Path, small_arc
     features = features_of("hps_v2_1", padded, PROMPT)
     assert reward("hps_v2_1", wide) == pytest.approx(reward("hps_v2_1", padded), rel=1e-6)
     assert reward("hps_v2_1", padded) == pytest.approx(100 * float(features["image"] @ features["text"]), rel=1e-5)
+
+
+server = test_assets.server
+"""A hub on the loopback."""
+CHILD = """
+from sana_bench.features import EXTRACTORS
+print(EXTRACTORS.get("clip_vit_b_32_openai").large_files()[0])
+"""
+
+
+def test_released_weights_come_from_the_hub_once(tmp_path: Path, server: test_assets.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first file that the repository has is taken; what is in the hub's cache is not asked for again."""
+    for name, value in {"HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": str(test_assets.REPOSITORY)}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("HF_HUB_OFFLINE", "SANA_BENCH_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    server.files["/timm/vit_base_patch32_clip_224.openai/resolve/main/open_clip_pytorch_model.bin"] = b"weights"
+    first, second = (subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True).stdout.strip() for _ in range(2))
+    assert first == second and Path(first).name == "open_clip_pytorch_model.bin" and Path(first).read_bytes() == b"weights"
+    assert len(server.asked) == 1

@@ -126,7 +126,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _headers(self) -> bytes | None:
         data = self.server.files.get(self.path)
         if data is None:
-            self.send_error(404)
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")  # as the hub tells a file that is not there from a repository that is not
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return None
         self.send_response(200)
         self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")

@@ -24,6 +24,13 @@ def test_absent_assets_can_be_pulled_unless_offline(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_optional_asset_is_missed_where_a_metric_of_the_recipe_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANA_BENCH_CACHE", str(tmp_path))
+    assert "inception" not in finding("assets").found
+    asked = finding("assets", 'score.extra_metrics=["fid"]')
+    assert "inception_v3_fid" in asked.found and asked.remedy.startswith("sana-bench assets pull ") and "inception_v3_fid" in asked.remedy
+
+
 def test_a_hub_base_needs_a_commit() -> None:
     unpinned = finding("base model", "model.base=owner/name")
     assert unpinned.state == "missing" and "model.revision" in unpinned.remedy
