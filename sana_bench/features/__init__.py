@@ -57,7 +57,11 @@ class ExtractorEntry:
     kept: bool
     """Whether the store keeps its features. Those that could tell one person from another live in memory only."""
     pooled: str
-    """The array that sums up the whole image, (D,), for distances between sets; empty where there is none."""
+    """The array that distances between sets are made of, (D,) or (R, D) with a row each of what `rows` says; empty where there is none."""
+    rows: str
+    """What each row of `pooled` is of ("patch", "hand"), where an image has several or none; empty where the image as a whole has one."""
+    native: bool
+    """Whether `pooled` is of pixels at their native scale, so that of an enlarged image it tells how the image was enlarged."""
     make: Callable[[str], Extractor]
     """device -> extractor."""
 
@@ -75,13 +79,19 @@ EXTRACTORS: Registry[ExtractorEntry] = Registry("extractor", "sana_bench.feature
 
 
 def register_extractor(name: str, *, version: int, needs: tuple[str, ...] = (), assets: tuple[str, ...] = (),
-                       local_weights: tuple[Path, ...] = (), kept: bool = True, pooled: str = "") -> Callable[[type], type]:
+                       local_weights: tuple[Path, ...] = (), kept: bool = True, pooled: str = "", rows: str = "",
+                       native: bool = False) -> Callable[[type], type]:
     """Class decorator: the class is called with the device and is then an Extractor."""
     return EXTRACTORS.decorator(name, lambda cls: ExtractorEntry(
         name=name, version=version, needs=needs, assets=assets, local_weights=local_weights, kept=kept,
-        pooled=pooled, make=cls))
+        pooled=pooled, rows=rows, native=native, make=cls))
 
 
 def image_features() -> list[str]:
     """Extractors that sum up an image as a whole, on each of which every distance between sets is a metric."""
+    return [name for name in pooled_features() if not EXTRACTORS.get(name).rows]
+
+
+def pooled_features() -> list[str]:
+    """These, and those that give an image several rows or none: parts of it, on which the distances that take rows are metrics too."""
     return [name for name in EXTRACTORS.names() if EXTRACTORS.get(name).pooled]

@@ -32,6 +32,8 @@ class EfficientNetLite0:
     Source: timm's efficientnet_lite0 with the weights efficientnet-lite0-57934424.pth (Apache-2.0).
     """
 
+    crop_px, num_features = SIDE, 1280
+
     def __init__(self, device: str):
         import timm
 
@@ -47,6 +49,15 @@ class EfficientNetLite0:
         with one_thread(), torch.inference_mode():
             pooled = self.model.forward_head(self.model.forward_features(batch_13HW), pre_logits=True)
         return {"features": pooled[0].float().cpu().numpy()}
+
+    def pool_crops(self, crops_KHW3: np.ndarray) -> np.ndarray:
+        """See `crops.Backbone`. Channels last: in the usual order sixteen crops at once take twice the time of sixteen alone."""
+        import torch
+
+        batch_K3HW = torch.from_numpy(normalised(crops_KHW3)).permute(0, 3, 1, 2).to(self.device)
+        with one_thread(), torch.inference_mode():
+            pooled = self.model.forward_head(self.model.forward_features(batch_K3HW), pre_logits=True)
+        return pooled.float().cpu().numpy()
 
     def close(self) -> None:
         """Nothing native to free."""
@@ -68,9 +79,12 @@ def imagenet_view(image: Image.Image) -> torch.Tensor:
     """The whole image at SIDE x SIDE (PIL's antialiased bicubic), as (3, SIDE, SIDE) float32 in ImageNet's normalisation."""
     import torch
 
-    small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32) / 255
-    normal = (small - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-    return torch.from_numpy(normal.transpose(2, 0, 1).copy())
+    return torch.from_numpy(normalised(np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))).transpose(2, 0, 1).copy())
+
+
+def normalised(pixels_HW3: np.ndarray) -> np.ndarray:
+    """uint8 pixels as float32 in ImageNet's normalisation, of the same shape."""
+    return (pixels_HW3.astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
 
 
 @contextmanager

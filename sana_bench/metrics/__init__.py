@@ -51,6 +51,8 @@ class MetricContext:
     """Features of the real images (people never trained on), by extractor."""
     reference_people: Sequence[str] = ()
     """Who each of them shows, where that is known: images of one person are no independent measure of another."""
+    reference_enlarged: Sequence[float] = ()
+    """By which factor each of them was enlarged to its size (below 1: reduced), where that is known: enlarged, it is soft at native resolution."""
     target: Target
     """The suite's declared demographic target."""
 

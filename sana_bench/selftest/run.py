@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sana_bench.corruptions import CORRUPTIONS
+from sana_bench.corruptions import CORRUPTIONS, Part
 from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.extract import FeatureStore, in_order
@@ -28,6 +28,7 @@ from sana_bench.selftest.results import SelfTest, measure_seconds, summarise
 from sana_bench.selftest.scenarios import DOSES, SCENARIOS
 from sana_bench.store import Store
 
+PARTS: tuple[Part, ...] = ("hand", "face", "body", "picture")
 BASICS = ("pose", "hands", "faces", "attributes", "skin_tone")
 """Extractors that say what a photograph shows."""
 NUM_SETS, SHARE_OF_SET = 30, 0.75
@@ -80,30 +81,55 @@ def run_selftest(names: Sequence[str], store: Store, device: str) -> SelfTest:
 
 
 def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Material:
-    """Look at all photographs and copies; what was looked at before is read from the store.
-
-    Extractors whose features are not kept look at whole photographs only: they would have every copy made again each time.
-    """
+    """Look at all photographs and copies; what was looked at before is read from the store."""
     extractors = sorted({name for entry in entries for name in entry.extractors} | set(BASICS))
     training, tested = (look_at(photographs_of(f"openpeople:{side}", store), extractors, store, device, f"look at {side} people")
                         for side in ("training", "reference"))
-    kinds = kinds_to_test()
-    shown = {part: photographs_for(part, tested) for part in ("hand", "face", "body", "picture")}
+    shown = {part: photographs_for(part, tested) for part in PARTS}
     every = {each.photograph.id: each for part in shown.values() for each in part}
-    copies = [*harmless_copies(list(every.values())), *(copy for kind in kinds for copy in damaged_copies(kind, shown[kind.part]))]
-    groups = [(scenario, copy) for scenario, kinds_by_part in GROUP_DAMAGE.items() if any(scenario in entry.sees for entry in entries)
-              for part, kind in kinds_by_part.items() for copy in _worst_copies(kind, _for_groups(part, [*training, *tested], len(kinds_by_part) > 1))]
-    everything = [*copies, *(copy for _, copy in groups)]
-    with FeatureStore(store, [name for name in extractors if EXTRACTORS.get(name).kept], device) as features:
-        found = features.features_of([copy.item for copy in everything], "look at damaged copies")
-    samples = [sample_of(copy.shown.sample.sample_id, copy.item.prompt, each, copy.shown.sample.prompt.expects)
-               for copy, each in zip(everything, found, strict=True)]
-    by_scenario: dict[str, dict[str, ScoredSample]] = {}
-    for (scenario, _), sample in zip(groups, samples[len(copies):], strict=True):
-        by_scenario.setdefault(scenario, {})[sample.sample_id] = sample
+    copies = _look_at_copies(harmless_copies(list(every.values())), [entry for entry in entries if entry.kind == "sample"], store, device)
+    for part in PARTS:
+        of_part = (copy for kind in kinds_to_test() if kind.part == part for copy in damaged_copies(kind, shown[part]))
+        copies += _look_at_copies(of_part, [entry for entry in entries if part in parts_tested(entry)], store, device)
     context = MetricContext(reference=[each.sample.features for each in training],
-                            reference_people=[each.photograph.person for each in training], target=TARGET)
-    return Material(tested, [*training, *tested], list(zip(copies, samples[:len(copies)], strict=True)), by_scenario, context)
+                            reference_people=[each.photograph.person for each in training],
+                            reference_enlarged=[each.photograph.enlarged for each in training], target=TARGET)
+    return Material(tested, [*training, *tested], copies, _group_copies(entries, [*training, *tested], store, device), context)
+
+
+def _look_at_copies(copies: Iterable[Copy], entries: Sequence[MetricEntry], store: Store, device: str) -> list[tuple[Copy, ScoredSample]]:
+    """The copies with what these metrics read off them; none where there is no metric."""
+    listed, extractors = list(copies) if entries else [], {name for entry in entries for name in entry.extractors}
+    with FeatureStore(store, {*extractors, *BASICS}, device) as features:
+        found = features.features_of([copy.item for copy in listed], "look at damaged copies")
+    return [(copy, sample_of(copy.shown.sample.sample_id, copy.item.prompt, each, copy.shown.sample.prompt.expects))
+            for copy, each in zip(listed, found, strict=True)]
+
+
+def _group_copies(entries: Sequence[MetricEntry], everybody: Sequence[Shown], store: Store, device: str) -> dict[str, dict[str, ScoredSample]]:
+    """By scenario that one of these metrics claims to see and by id, what those metrics read that are fed it."""
+    fed, groups = [entry for entry in entries if all_kept(entry)], {}
+    for scenario, kinds_by_part in GROUP_DAMAGE.items():
+        if any(scenario in entry.sees for entry in entries):
+            copies = [copy for part, kind in kinds_by_part.items() for copy in _worst_copies(kind, _for_groups(part, everybody, len(kinds_by_part) > 1))]
+            groups[scenario] = {sample.sample_id: sample for _, sample in _look_at_copies(copies, fed, store, device)}
+    return groups
+
+
+def all_kept(entry: MetricEntry) -> bool:
+    """Whether the store keeps all that it reads; other features would be made again each time, of every copy."""
+    return all(EXTRACTORS.get(name).kept for name in entry.extractors)
+
+
+def parts_tested(entry: MetricEntry) -> set[Part]:
+    """Parts whose damage a metric is fed: all for a sample metric; pictures, and what else it claims to see damage of, for a set metric.
+
+    One whose features are not kept is fed what it claims alone.
+    """
+    claimed = {CORRUPTIONS.get(name).part for name in entry.sees if name not in SCENARIOS}
+    if entry.kind == "sample":
+        return set(PARTS)
+    return {"picture", *claimed} if all_kept(entry) else claimed
 
 
 def _for_groups(part: str, shown: Sequence[Shown], several_parts: bool) -> list[Shown]:
@@ -123,9 +149,9 @@ def responses_of(entry: MetricEntry, material: Material) -> list[Response]:
         responses = [_sample_response(entry, metric, kind, material) for kind in kinds_to_test()]
         responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS if name in entry.sees]
     else:
-        of_pictures = all(EXTRACTORS.get(name).kept for name in entry.extractors)
-        responses = [_picture_set_response(entry, metric, kind, material) for kind in kinds_to_test() if kind.part == "picture" and of_pictures]
-        responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS if of_pictures or name not in GROUP_DAMAGE]
+        responses = [_damaged_set_response(entry, metric, kind, material) for kind in kinds_to_test() if kind.part in parts_tested(entry)]
+        responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS
+                      if name not in GROUP_DAMAGE or (all_kept(entry) and name in material.group_copies)]
     return [response for response in responses if response is not None]
 
 
@@ -200,7 +226,7 @@ def _values_anywhere(metric, part: str, sample: ScoredSample) -> list[float]:
     return values + [0.0] * (expected - len(values))
 
 
-def _picture_set_response(entry: MetricEntry, metric, kind, material: Material) -> Response | None:
+def _damaged_set_response(entry: MetricEntry, metric, kind, material: Material) -> Response | None:
     rows: dict[int, dict[str, ScoredSample]] = {}
     for copy, sample in material.copies:
         if copy.damage == kind.name:
