@@ -1,4 +1,9 @@
-"""Faults of 2K pictures: which metrics see them, and that a distance on the whole image in small does not. Read off the self-tests."""
+"""Faults of 2K pictures: which metrics see them, and that a distance on the whole image in small does not. Read off the self-tests.
+
+That distance has all training pictures for its reference, of which two thirds are enlarged up to six times. Against sharp ones alone, as native
+patches have them, it sees JPEG of quality 50 (AUC 0.8 to 0.9) and seams of eight values (0.9), whose colours and tones reach to 224 px, and
+still neither the blur nor the enlarging (0.5).
+"""
 
 from __future__ import annotations
 
