@@ -15,7 +15,6 @@ from sana_bench.metrics import MetricContext, ScoredSample, Unscored
 USUAL = "efficientnet_lite0"
 """The extractor whose distances a run measures where it names no metrics: pretrained, and in a package."""
 
-
 MOST_ENLARGED = 1.05
 """Factor up to which a reference picture counts at native resolution; softer ones would make a blur look real."""
 
@@ -38,8 +37,8 @@ def seen_of_image(rows: str) -> str:
     if not rows:
         return "it sees images as the extractor does, in small: neither blur, noise and texture at 2K nor a broken hand"
     if rows == "patch":
-        return ("it sees a few patches of an image at its native resolution and no person as a whole, and of the reference only pictures that were "
-                "not enlarged")
+        return ("it sees a few patches of an image at native resolution and no person as a whole; reference pictures that were enlarged to the "
+                "size of the generated ones are left out")
     return (f"a {rows} that is broken beyond finding drops out, so that it can fall where more {rows}s are lost (survivor bias): read it beside "
             f"{rows}_rate")
 
@@ -63,7 +62,12 @@ class Rows:
     @property
     def num_images(self) -> int:
         """Those that have a row."""
-        return len(np.unique(self.owner_R))
+        return len(self.spans()[0])
+
+    def spans(self) -> tuple[np.ndarray, np.ndarray]:
+        """((N,), (N,)) integers, the first row and the number of rows of each image that has one."""
+        _, starts_N, counts_N = np.unique(self.owner_R, return_index=True, return_counts=True)
+        return starts_N, counts_N
 
 
 def one_row_each(features_ND: np.ndarray) -> Rows:
