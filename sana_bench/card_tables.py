@@ -8,15 +8,17 @@ import numpy as np
 
 from sana_bench.evidence import calibration_file
 from sana_bench.evidence.plausibility import PARTS, load_calibration
-from sana_bench.metrics import MetricEntry
+from sana_bench.metrics import METRICS, MetricEntry
 from sana_bench.metrics.parity import GROUPED
 from sana_bench.metrics.perceived import ATTRIBUTES
 from sana_bench.prompts import Attribute
 from sana_bench.records import Record
 from sana_bench.selftest.agreement import AGREEMENT
 from sana_bench.selftest.facts import SHIFT
+from sana_bench.selftest.native_faults import FAULTS, IN_SMALL, native_faults
+from sana_bench.selftest.results import known_selftest
 
-WEIGHTS = "weights"
+WEIGHTS, NATIVE = "weights", "faults of 2K pictures"
 
 
 class FactTable(Record):
@@ -36,10 +38,20 @@ def facts_of(entry: MetricEntry, known: Mapping[str, object]) -> dict[str, objec
             facts[WEIGHTS] = {name: round(float(weight), 3) for name, weight in zip(PARTS[part], weights_K, strict=True)}
     if "skin_tone" in entry.extractors and SHIFT in known:
         facts[SHIFT] = known[SHIFT]
+    faults = _faults_of(entry)
+    if faults:
+        facts[NATIVE] = faults
     asked = [name for name in attributes_of(entry) if name in known.get(AGREEMENT, {})]
     if asked:
         facts[AGREEMENT] = {name: known[AGREEMENT][name] for name in asked}
     return facts
+
+
+def _faults_of(entry: MetricEntry) -> dict[str, dict[str, float]]:
+    """By fault of 2K pictures that a metric claims to see: its AUC and those of the distances in small."""
+    claimed = set(entry.sees) & FAULTS.keys()
+    tests = {name: known_selftest(METRICS.get(name)) for name in (entry.name, *IN_SMALL) if claimed}
+    return {fault: aucs for fault, aucs in native_faults({name: test for name, test in tests.items() if test}).items() if fault in claimed}
 
 
 def attributes_of(entry: MetricEntry) -> tuple[Attribute, ...]:
@@ -55,6 +67,9 @@ def tables_of(facts: Mapping[str, object]) -> tuple[FactTable, ...]:
                                 rows=tuple((name, f"{weight:.2f}") for name, weight in facts[WEIGHTS].items())))
     if SHIFT in facts:
         tables.append(_shift_table(facts[SHIFT]))
+    if NATIVE in facts:
+        rows = tuple((f"{fault} {FAULTS[fault]:g}", name, f"{auc:.2f}") for fault, aucs in facts[NATIVE].items() for name, auc in aucs.items())
+        tables.append(FactTable(title=f"{NATIVE}, beside distances on the whole image at 224 px", header=("fault and dose", "metric", "AUC"), rows=rows))
     tables += [_agreement_table(name, table) for name, table in facts.get(AGREEMENT, {}).items()]
     return tuple(tables)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from sana_bench.errors import SanaBenchError, StoreError
 from sana_bench.store import write_bytes
@@ -23,15 +25,32 @@ def read_image(path: Path, error: type[SanaBenchError]) -> np.ndarray:
     Raises:
         error: missing, truncated, no image of a known format, of more than 8 bits a channel, or larger than MAX_PIXELS.
     """
+    with _opened(path, error) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise error(f"{path} has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
+        if image.mode.startswith(("I", "F")):
+            raise error(f"{path} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first")
+        return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+
+
+def image_size(path: Path, error: type[SanaBenchError]) -> tuple[int, int]:
+    """(width, height) of what `read_image` would give, from the head of the file.
+
+    Raises:
+        error: missing, or no image of a known format.
+    """
+    with _opened(path, error) as image:
+        lies_on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return image.size[::-1] if lies_on_its_side else image.size
+
+
+@contextmanager
+def _opened(path: Path, error: type[SanaBenchError]) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=["PNG", "JPEG", "WEBP"]) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise error(f"{path} has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
-                if image.mode.startswith(("I", "F")):
-                    raise error(f"{path} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first")
-                return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+                yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
         raise error(f"{path} cannot be decoded ({problem}). Delete it to have it made again, or replace it") from problem
 

@@ -15,7 +15,7 @@ from sana_bench.assets import asset_digest, pull_missing
 from sana_bench.base_images import BaseImages, base_features, needing_base
 from sana_bench.cards import card_of
 from sana_bench.config import RunConfig
-from sana_bench.data.manifest import data_digest, load_manifest, picture_view
+from sana_bench.data.manifest import data_digest, load_manifest, picture_enlargement, picture_view
 from sana_bench.demographics import compositions, demographics_digest, group_scores
 from sana_bench.errors import ConfigError, InsufficientSamplesError
 from sana_bench.extract import FeatureStore, Item, in_order
@@ -204,23 +204,24 @@ def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: S
             item.load()
     samples = [ScoredSample(sample_id=sample.sample_id, prompt=suite.by_id(sample.prompt_id), features=each)
                for sample, each in zip(sample_set.samples, found, strict=True)]
-    reference, people = _reference_features(config, entries, store, device)
-    return samples, MetricContext(reference=reference, reference_people=people, target=suite.target, store=store,
+    reference, people, enlarged = _reference_features(config, entries, store, device)
+    return samples, MetricContext(reference=reference, reference_people=people, reference_enlarged=enlarged, target=suite.target, store=store,
                                   base=base_features(base, entries, suite, store, device, config.run.num_workers) if base else {})
 
 
 def _reference_features(config: RunConfig, entries: Sequence[MetricEntry], store: Store,
-                        device: str) -> tuple[list[Mapping[str, Features]], list[str]]:
-    """Features of every reference image, and who it shows ("" where that is not recorded)."""
+                        device: str) -> tuple[list[Mapping[str, Features]], list[str], list[float]]:
+    """Features of every reference image, who it shows ("" where that is not recorded), and by which factor it was enlarged."""
     wanted = {entry.extractor for entry in entries if entry.needs_reference}
     if not wanted:
-        return [], []
+        return [], [], []
     manifest = load_manifest(config.data.reference, store)
     size = (config.generate.width, config.generate.height)
     items = [Item(digest_of([manifest.digest, row.file_name, size]), row.text, partial(picture_view, manifest, row, size))
              for row in manifest.rows]
     with FeatureStore(store, wanted, device, config.run.num_workers) as features:
-        return features.features_of(items, "look at reference people"), [row.person for row in manifest.rows]
+        found = features.features_of(items, "look at reference people")
+    return found, [row.person for row in manifest.rows], [picture_enlargement(manifest, row, size) for row in manifest.rows]
 
 
 def _read_and_show(path: Path, sha256: str, view: Path) -> np.ndarray:

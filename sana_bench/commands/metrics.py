@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def run_selftest(arguments: Arguments) -> Reply:
     from sana_bench.features.open_clip_models import declare
     from sana_bench.models import resolve_device
     from sana_bench.selftest.facts import measure_facts
-    from sana_bench.selftest.results import own_file, save_selftest
+    from sana_bench.selftest.results import own_file, read_selftest, save_selftest
     from sana_bench.selftest.run import run_selftest
     from sana_bench.store import Store
 
@@ -84,7 +85,7 @@ def run_selftest(arguments: Arguments) -> Reply:
     save_selftest(found, path)
     failed = [name for name, test in found.metrics.items() if not test.passed]
     return Reply(found.model_dump(mode="json"), [
-        *(part for name, test in found.metrics.items() for part in _selftest_text(name, test)),
+        *(part for name, test in found.metrics.items() for part in _selftest_text(name, test)), *_faults_text(read_selftest(path).metrics),
         f"results: {path}", f"{len(found.metrics) - len(failed)} of {len(found.metrics)} metrics passed"
         + (f"; these decide nothing: {', '.join(failed)}" if failed else "")])
 
@@ -121,3 +122,12 @@ def _selftest_text(name: str, test: MetricSelfTest) -> list[str | Table]:
     blind = f"  blind to: {', '.join(test.blind_to)}" if test.blind_to else "  blind to none of these"
     controls = [f"  control: {each.name} in {each.share:.0%} of {each.number} cases, {each.least:.0%} needed" for each in test.controls]
     return [f"{name}: {verdict}", Table(header, rows), *of_small, *controls, blind]
+
+
+def _faults_text(tests: Mapping[str, MetricSelfTest]) -> list[str | Table]:
+    """Who sees the faults of 2K pictures, of all metrics that the file of results has."""
+    from sana_bench.selftest.native_faults import FAULTS, IN_SMALL, native_faults
+
+    rows = [(f"{fault} {FAULTS[fault]:g}", ", ".join(f"{name} {auc:.2f}" for name, auc in aucs.items() if name not in IN_SMALL),
+             ", ".join(f"{name} {auc:.2f}" for name, auc in aucs.items() if name in IN_SMALL)) for fault, aucs in native_faults(tests).items() if aucs]
+    return ["faults of 2K pictures, AUC:", Table(("fault and dose", "seen at native resolution", "of the image in small"), rows)] if rows else []

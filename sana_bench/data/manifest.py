@@ -14,10 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sana_bench.assets import asset_digest, asset_path
 from sana_bench.data import openpeople
-from sana_bench.data.views import fit_view
+from sana_bench.data.views import enlargement, fit_view
 from sana_bench.errors import DataError
 from sana_bench.file_hashes import sha256_cached
-from sana_bench.images import read_image
+from sana_bench.images import image_size, read_image
 from sana_bench.registry import near_names
 from sana_bench.store import Store, digest_of
 
@@ -110,6 +110,15 @@ def picture_view(manifest: Manifest, row: Row, size: tuple[int, int]) -> np.ndar
     """
     image = Image.fromarray(read_image(manifest.folder / row.file_name, DataError))
     return np.asarray(fit_view(image, *size, fit=row.fit, focus_y=row.focus_y))
+
+
+def picture_enlargement(manifest: Manifest, row: Row, size: tuple[int, int]) -> float:
+    """By which factor `picture_view` enlarges that picture to (width, height), from the head of its file.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    return enlargement(image_size(manifest.folder / row.file_name, DataError), *size, fit=row.fit)
 
 
 def check_apart(training: str, reference: str) -> None:

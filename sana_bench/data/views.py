@@ -21,6 +21,12 @@ def fit_view(image: Image.Image, width: int, height: int, *, fit: str = "crop", 
     return image.resize((width, height), Image.Resampling.LANCZOS, box=box)
 
 
+def enlargement(size: tuple[int, int], width: int, height: int, *, fit: str = "crop") -> float:
+    """By which factor `fit_view` enlarges an image of that size (width, height); below 1 it reduces it."""
+    factors = (width / size[0], height / size[1])
+    return max(factors) if fit == "crop" else min(factors)
+
+
 def _crop_box(size: tuple[int, int], ratio: float, focus_y: float) -> tuple[float, float, float, float]:
     width, height = size
     crop_width, crop_height = min(width, height * ratio), min(height, width / ratio)

@@ -67,12 +67,16 @@ class ExtractorEntry:
     kept: bool
     """Whether the store keeps its features. Those that could tell one person from another live in memory only."""
     pooled: str
-    """The array that sums up the whole image, (D,), for distances between sets; empty where there is none."""
-    text: str
+    """The array that distances between sets are made of, (D,) or (R, D) with a row each of what `rows` says; empty where there is none."""
+    rows: str = ""
+    """What each row of `pooled` is of ("patch", "hand"), where an image has several or none; empty where the image as a whole has one."""
+    native: bool = False
+    """Whether `pooled` is of pixels at their native scale, so that of an enlarged image it tells how the image was enlarged."""
+    text: str = ""
     """The array of the prompt in the same space as `pooled`, (D,); empty where it reads no texts."""
-    made_with: tuple[str, ...]
+    made_with: tuple[str, ...] = ()
     """What else decides its features: a model's name, a prefix of the prompt."""
-    large_files: Callable[[], tuple[Path, ...]] | None
+    large_files: Callable[[], tuple[Path, ...]] | None = None
     """Finds the files of weights that are neither an asset nor ours: the user's own, or of a hub, fetched where they are absent."""
     make: Callable[[str], Extractor]
     """device -> extractor."""
@@ -100,13 +104,14 @@ EXTRACTORS: Registry[ExtractorEntry] = Registry("extractor", "sana_bench.feature
 
 
 def register_extractor(name: str, *, version: int, needs: tuple[str, ...] = (), assets: tuple[str, ...] = (),
-                       local_weights: tuple[Path, ...] = (), kept: bool = True, pooled: str = "", text: str = "") -> Callable[[type], type]:
+                       local_weights: tuple[Path, ...] = (), kept: bool = True, pooled: str = "", rows: str = "", native: bool = False,
+                       text: str = "") -> Callable[[type], type]:
     """Class decorator: the class is called with the device and is then an Extractor."""
     return EXTRACTORS.decorator(name, lambda cls: ExtractorEntry(
         name=name, version=version, needs=needs, assets=assets, local_weights=local_weights, kept=kept,
-        pooled=pooled, text=text, made_with=(), large_files=None, make=cls))
+        pooled=pooled, rows=rows, native=native, text=text, make=cls))
 
 
-def image_features() -> list[str]:
-    """Extractors that sum up an image as a whole and are always here, on each of which every distance between sets is a registered metric."""
+def pooled_features() -> list[str]:
+    """Extractors that are always here and that distances between sets are made on."""
     return [name for name in EXTRACTORS.names() if EXTRACTORS.get(name).pooled and EXTRACTORS.get(name).always_here]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from sana_bench.errors import ConfigError
-from sana_bench.features import EXTRACTORS, Features, image_features
+from sana_bench.features import EXTRACTORS, ExtractorEntry, Features, pooled_features
 from sana_bench.prompts import Prompt, Target
 from sana_bench.registry import Registry
 from sana_bench.store import Store, digest_of, sha256_file
@@ -55,6 +55,8 @@ class MetricContext:
     """Features of the real images (people never trained on), by extractor."""
     reference_people: Sequence[str] = ()
     """Who each of them shows, where that is known: images of one person are no independent measure of another."""
+    reference_enlarged: Sequence[float] = ()
+    """By which factor each of them was enlarged to its size (below 1: reduced), where that is known: enlarged, it is soft at native resolution."""
     target: Target
     """The suite's declared demographic target."""
     base: Mapping[str, Mapping[str, Features]] = field(default_factory=dict)
@@ -215,22 +217,38 @@ def metric_entry(cls: type, *, extractor: str, also_reads: tuple[str, ...] = (),
                        files=files, service=service, usual=usual, explanation=explanation, card=card, make=cls, **what_it_is)
 
 
-def on_every_extractor(family: str, make: Callable[[str], MetricEntry], explanation: str, *, texts: bool = False) -> None:
-    """Make `<family>_<extractor>` a metric of every extractor that sums up images; registered where its weights are always here.
+def has_no_rows(entry: ExtractorEntry) -> str:
+    """Why there is no distance on an extractor, or nothing."""
+    return "" if entry.pooled else "has nothing that distances are made of"
+
+
+def sums_up_no_images(entry: ExtractorEntry) -> str:
+    """The same where an image must have one row."""
+    return has_no_rows(entry) or (f"has a row for each {entry.rows} and none of the whole image" if entry.rows else "")
+
+
+def reads_no_texts(entry: ExtractorEntry) -> str:
+    """The same where prompts must lie in the space of images."""
+    return sums_up_no_images(entry) or ("" if entry.text else "reads no texts")
+
+
+def on_every_extractor(family: str, make: Callable[[str], MetricEntry], explanation: str,
+                       why_not: Callable[[ExtractorEntry], str] = sums_up_no_images) -> None:
+    """Make `<family>_<extractor>` a metric of every extractor that it fits; registered where its weights are always here.
 
     Args:
         make: an extractor's name -> the metric on it, which has that name.
-        texts: only of extractors that read texts too.
+        why_not: why it does not fit an extractor, as what follows its name; empty where it does.
     """
     def checked(extractor: str) -> MetricEntry:
-        entry = EXTRACTORS.get(extractor)
-        if not (entry.text if texts else entry.pooled):
-            raise ConfigError(f'no metric "{family}_{extractor}": {extractor} {"reads no texts" if texts else "does not sum up images"}')
+        reason = why_not(EXTRACTORS.get(extractor))
+        if reason:
+            raise ConfigError(f'no metric "{family}_{extractor}": {extractor} {reason}')
         return make(extractor)
 
     METRICS.add_family(family, checked, explanation)
-    for name in image_features():
-        if EXTRACTORS.get(name).text or not texts:
+    for name in pooled_features():
+        if not why_not(EXTRACTORS.get(name)):
             METRICS.register(f"{family}_{name}", make(name))
 
 

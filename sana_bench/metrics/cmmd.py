@@ -11,13 +11,10 @@ Source: Jayasumana et al. 2024 (arXiv 2401.09603), section 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from sana_bench.metrics import MetricEntry, metric_entry, on_every_extractor
-from sana_bench.metrics.feature_distance import FeatureDistance
-from sana_bench.metrics.kernel import MIN_IMAGES, kernel_distance_of_subset, statistics_under
+from sana_bench.metrics import MetricEntry, metric_entry, on_every_extractor, reads_no_texts
+from sana_bench.metrics.kernel import KernelFamily
 
 SIGMA, SCALE = 10.0, 1000.0
 
@@ -28,12 +25,7 @@ def gaussian_kernel(x_ND: np.ndarray, y_MD: np.ndarray) -> np.ndarray:
     return np.exp(-(2 - 2 * unit_ND @ unit_MD.T).clip(0) / (2 * SIGMA**2))
 
 
-def cmmd_statistics(generated_ND: np.ndarray, real_MD: np.ndarray) -> dict[str, np.ndarray]:
-    """As `kernel.kernel_statistics`, under the Gaussian kernel."""
-    return statistics_under(gaussian_kernel, generated_ND, real_MD)
-
-
-class Cmmd(FeatureDistance):
+class Cmmd(KernelFamily):
     """Unbiased CMMD of {features} embeddings to real people; about 0 when equal, by chance below.
 
     Formula: 1000 times the unbiased MMD^2 of unit embeddings under a Gaussian kernel of sigma 10, over all pairs.
@@ -42,12 +34,8 @@ class Cmmd(FeatureDistance):
     Use: compares two models with the same real images.
     """
 
-    min_images = MIN_IMAGES
-    reduce = staticmethod(cmmd_statistics)
-
-    @staticmethod
-    def distance(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
-        return SCALE * kernel_distance_of_subset(statistics, indices)
+    kernel = staticmethod(gaussian_kernel)
+    scale = SCALE
 
 
 def _cmmd_on(extractor: str) -> MetricEntry:
@@ -55,4 +43,4 @@ def _cmmd_on(extractor: str) -> MetricEntry:
                         unit="MMD² x 1000", budget=0.5, needs_reference=True, sees=("set_collapsed", "one_gender"), usual=extractor == "clip_tiny")
 
 
-on_every_extractor("cmmd", _cmmd_on, "CMMD, of models that read images and texts", texts=True)
+on_every_extractor("cmmd", _cmmd_on, "CMMD, of models that read images and texts", why_not=reads_no_texts)

@@ -4,9 +4,12 @@
 
 With N images in D dimensions the trace of the root is the sum of the roots of the eigenvalues of an N x N matrix, so that
 no D x D root is taken: the non-zero eigenvalues of S_g S_r are those of X_c S_r X_c' / (N - 1), X_c being the centred
-generated features. Centring is done on the N x N matrices too, so any subset of images costs one small eigenproblem.
+generated features. Centring is done on the N x N matrices too, so any subset of images costs one small eigenproblem. From N > D on
+the D x D matrix in the axes of S_r is the smaller one, and no N x N matrix is made or kept.
 
-Legend: N generated images, M real images, D feature dimensions.
+Where an image has several rows (patches, hands), the moments are those of all rows of the chosen images together, and N counts rows.
+
+Legend: N generated rows, M real rows, D feature dimensions.
 Source: Heusel et al. 2017 (arXiv 1706.08500), eq. 6; Gram form as in FastFID (Mathiasen and Hvilshøj, arXiv 2009.14075).
 """
 
@@ -16,54 +19,69 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sana_bench.errors import ConfigError
-from sana_bench.features import EXTRACTORS
-from sana_bench.metrics import METRICS, MetricEntry, ScoredSample, metric_entry, on_every_extractor
+from sana_bench.features import EXTRACTORS, ExtractorEntry
+from sana_bench.metrics import METRICS, MetricEntry, ScoredSample, has_no_rows, metric_entry, on_every_extractor
 from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
 
 # A covariance of N images has rank N - 1 at most. Below eight, which image is left out moves it more than a model does.
 MIN_IMAGES = 8
 
 
-def frechet_statistics(generated_ND: np.ndarray, real_MD: np.ndarray) -> dict[str, np.ndarray]:
-    """What the distance of any subset of the generated images needs.
+def frechet_statistics(generated_ND: np.ndarray, real_MD: np.ndarray, *, only_similarities: bool = False) -> dict[str, np.ndarray]:
+    """What the distance of any subset of the generated rows needs.
 
     Args:
         generated_ND: (N, D) float64 features.
         real_MD: (M, D) float64 features, M at least 2.
+        only_similarities: no row by itself, however many there are.
 
     Returns:
-        `gram`: (N, N) inner products of the generated features about the real mean; `folded_gram`: the same with the real
-        covariance between; `real_trace`: (1,) trace of the real covariance. All float64: the roots of float32's rounding
-        errors would add up.
+        Up to N = D and for only_similarities, `gram`: (N, N) inner products of the generated features about the real mean, and `folded_gram`: the same with
+        the real covariance between. Above, `along_axes`: (N, D) the generated features about the real mean along the real
+        covariance's axes, and `axis_variances`: (D,) its variances along them. In both, `real_trace`: (1,) its trace. All float64:
+        the roots of float32's rounding errors would add up.
     """
     centred_MD = real_MD - real_MD.mean(0)
     shifted_ND = generated_ND.reshape(-1, real_MD.shape[1]) - real_MD.mean(0)
-    projected_NM = shifted_ND @ centred_MD.T
     freedom = len(real_MD) - 1
-    return {"gram": shifted_ND @ shifted_ND.T,
-            "folded_gram": projected_NM @ projected_NM.T / freedom,
-            "real_trace": np.array([np.square(centred_MD).sum() / freedom])}
+    real_trace = np.array([np.square(centred_MD).sum() / freedom])
+    if len(shifted_ND) > shifted_ND.shape[1] and not only_similarities:
+        variances_D, axes_DD = np.linalg.eigh(centred_MD.T @ centred_MD / freedom)
+        return {"along_axes": shifted_ND @ axes_DD, "axis_variances": variances_D.clip(0), "real_trace": real_trace}
+    projected_NM = shifted_ND @ centred_MD.T
+    return {"gram": shifted_ND @ shifted_ND.T, "folded_gram": projected_NM @ projected_NM.T / freedom, "real_trace": real_trace}
 
 
 def frechet_of_subset(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
-    """Fréchet distance of the chosen generated images, in squared feature units; lower is better, 0 is equal moments.
+    """Fréchet distance of the chosen generated rows, in squared feature units; lower is better, 0 is equal moments.
 
     Args:
         statistics: of `frechet_statistics`.
-        indices: (n,) integers into the generated images, n at least 2.
+        indices: (n,) integers into the generated rows, n at least 2.
     """
-    block = np.ix_(indices, indices)
-    gram_nn, folded_nn = statistics["gram"][block], statistics["folded_gram"][block]
     n = len(indices)
-    shift = gram_nn.mean()
-    generated_trace = (np.trace(gram_nn) - n * shift) / (n - 1)
-    centred_nn = folded_nn - folded_nn.mean(0) - folded_nn.mean(1)[:, None] + folded_nn.mean()
-    eigenvalues_n = np.linalg.eigvalsh(centred_nn / (n - 1))
-    # Rounding leaves the null space at about n eps times the largest eigenvalue; n of its roots would be seen.
-    eigenvalues_n[eigenvalues_n < n * np.finfo(np.float64).eps * eigenvalues_n[-1]] = 0
-    value = shift + generated_trace + statistics["real_trace"][0] - 2 * np.sqrt(eigenvalues_n.clip(0)).sum()
+    if "gram" in statistics:
+        block = np.ix_(indices, indices)
+        gram_nn, folded_nn = statistics["gram"][block], statistics["folded_gram"][block]
+        shift = gram_nn.mean()
+        generated_trace = (np.trace(gram_nn) - n * shift) / (n - 1)
+        folded = (folded_nn - folded_nn.mean(0) - folded_nn.mean(1)[:, None] + folded_nn.mean()) / (n - 1)
+    else:
+        rows_nD = statistics["along_axes"][indices]
+        shift = np.square(rows_nD.mean(0)).sum()
+        rows_nD = rows_nD - rows_nD.mean(0)
+        generated_trace = np.square(rows_nD).sum() / (n - 1)
+        rows_nD *= np.sqrt(statistics["axis_variances"])
+        folded = rows_nD.T @ rows_nD / (n - 1)
+    value = shift + generated_trace + statistics["real_trace"][0] - 2 * _sum_of_roots(folded)
     return max(float(value), 0.0)
+
+
+def _sum_of_roots(symmetric: np.ndarray) -> float:
+    """Of the eigenvalues. Rounding leaves the null space at about n eps times the largest one; n of its roots would be seen."""
+    eigenvalues = np.linalg.eigvalsh(symmetric)
+    eigenvalues[eigenvalues < len(symmetric) * np.finfo(np.float64).eps * eigenvalues[-1]] = 0
+    return float(np.sqrt(eigenvalues.clip(0)).sum())
 
 
 def frechet_distance(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
@@ -90,35 +108,45 @@ class Frechet(FeatureDistance):
 
     Formula: |m_g - m_r|^2 + Tr(S_g) + Tr(S_r) - 2 Tr((S_g S_r)^(1/2)) over means and covariances of generated and real features.
     Source: Heusel et al. 2017 (arXiv 1706.08500), with {features} features instead of Inception-v3's, which make `fid`.
-    Limits: it sees images as the extractor does, in small: neither blur, noise and texture at 2K nor a broken hand. It depends on N and on the
-        reference people.
+    Limits: {seen}. It depends on N and on the reference people.
     Use: compares two models at the same N with the same real images. Its absolute value means nothing.
     """
 
     min_images = MIN_IMAGES
-    reduce = staticmethod(frechet_statistics)
     distance = staticmethod(frechet_of_subset)
 
+    def reduce(self, generated_RD: np.ndarray, real_SD: np.ndarray) -> dict[str, np.ndarray]:
+        return frechet_statistics(generated_RD, real_SD, only_similarities=not EXTRACTORS.get(self.extractor).kept)
+
     def note(self, samples: Sequence[ScoredSample]) -> str:
-        """What people must know beside the value: how much of it few images alone would make."""
+        """What people must know beside the value: how much of it few images alone would make. Of several rows an image, which are not independent, nothing."""
         from sana_bench.metrics.frechet_floor import small_sample_floor
 
-        floor = small_sample_floor(self.real_MD, len(samples))
-        return f"{len(samples)} images like the {len(self.real_MD)} real ones would read about {floor:.3g}" if floor is not None else ""
+        one_each = not EXTRACTORS.get(self.extractor).rows
+        floor = small_sample_floor(self.real.features_RD, len(samples)) if one_each else None
+        return f"{len(samples)} images like the {self.real.num_images} real ones would read about {floor:.3g}" if floor is not None else ""
 
 
 # EfficientNet: for photographs of two groups of people it is 53 at N = 196 and 90 at N = 16; a blur of 3 pixels at 512 adds 27. Five is
 # a fifth of that blur, and about one standard deviation of a paired difference at N = 16. Unit features of CLIP are at most 2 apart.
-BUDGET, BUDGET_OF_UNIT_FEATURES = 5.0, 0.02
+# Native patches of nine photographs of 2048 px: JPEG of quality 75 adds 2, 1024 px enlarged 4, a blur of one pixel 9. Hands: a finger less on
+# each adds 8; faces whose features are blurred by a hundredth of their size: 15.
+BUDGET, BUDGET_OF_UNIT_FEATURES, BUDGETS = 5.0, 0.02, {"patches_efficientnet_lite0": 3.0}
+SEEN = {"patches_efficientnet_lite0": ("picture_blurred", "picture_compressed", "picture_upscaled", "picture_noisy", "set_collapsed"),
+        "hand_crops_efficientnet_lite0": ("hand_overlong_finger", "hand_missing_finger", "hand_added_finger", "hand_fused_fingers"),
+        "face_crops_efficientnet_lite0": ("face_blurred_features", "face_asymmetric", "set_collapsed")}
 
 
 def _frechet_on(extractor: str) -> MetricEntry:
-    if extractor == "inception_v3":
-        raise ConfigError('the Fréchet distance on inception_v3 is called "fid"')
+    usual_budget = BUDGET_OF_UNIT_FEATURES if EXTRACTORS.get(extractor).text else BUDGET
     return metric_entry(Frechet.on(extractor), name=f"fd_{extractor}", version=1, kind="set", extractor=extractor, higher_is_better=False,
-                        unit="squared feature units", budget=BUDGET_OF_UNIT_FEATURES if EXTRACTORS.get(extractor).text else BUDGET,
-                        needs_reference=True, fewest_images=1000, usual=extractor == USUAL, sees=("set_collapsed", "one_gender"))
+                        unit="squared feature units", budget=BUDGETS.get(extractor, usual_budget), needs_reference=True, fewest_images=1000,
+                        usual=extractor == USUAL, sees=SEEN.get(extractor, ("set_collapsed", "one_gender")))
 
 
-on_every_extractor("fd", _frechet_on, "Fréchet distance")
+def _why_no_frechet(entry: ExtractorEntry) -> str:
+    return 'is what "fid" is made of' if entry.name == "inception_v3" else has_no_rows(entry)
+
+
+on_every_extractor("fd", _frechet_on, "Fréchet distance", why_not=_why_no_frechet)
 METRICS.register("fd_dinov2", _frechet_on("dinov2"))  # listed, since people know it by name

@@ -39,7 +39,7 @@ class VendiImages(FeatureDistance):
         """It needs no reference."""
 
     def statistics(self, samples) -> dict[str, np.ndarray]:
-        features_nD = self._matrix([sample.features[self.extractor] for sample in samples])
+        features_nD = self._rows([sample.features[self.extractor] for sample in samples]).features_RD
         return {"similarity": cosine_similarity(features_nD) if len(samples) else np.zeros((0, 0))}
 
     @classmethod

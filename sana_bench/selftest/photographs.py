@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sana_bench.assets import asset_path
-from sana_bench.data.manifest import load_manifest, picture_view
+from sana_bench.data.manifest import load_manifest, picture_enlargement, picture_view
 from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.extract import FeatureStore, Item
 from sana_bench.features import Features
@@ -36,6 +36,8 @@ class Photograph:
     """How the extractors get it."""
     asked: Asked = Asked()
     """Whom the image model was asked for."""
+    enlarged: float = 1.0
+    """By which factor, to SIDE_PX."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def photographs_of(source: Literal["openpeople:training", "openpeople:reference"
         if row.kind == "emotion" and emotions is not None and taken[row.person, row.kind] > emotions:
             continue
         item = Item(digest_of([manifest.digest, row.file_name, SIDE_PX]), row.text, partial(picture_view, manifest, row, (SIDE_PX, SIDE_PX)))
-        found.append(Photograph(row.file_name.partition(".")[0].lower(), row.person, row.kind, item, Asked(**requested[row.person])))
+        found.append(Photograph(row.file_name.partition(".")[0].lower(), row.person, row.kind, item, Asked(**requested[row.person]),
+                                picture_enlargement(manifest, row, (SIDE_PX, SIDE_PX))))
     return found
 
 

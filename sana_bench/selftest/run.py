@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sana_bench.corruptions import CORRUPTIONS, Corruption
+from sana_bench.corruptions import CORRUPTIONS, Corruption, Part
 from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.extract import FeatureStore, in_order
@@ -29,6 +29,7 @@ from sana_bench.selftest.results import Control, SelfTest, measure_seconds, summ
 from sana_bench.selftest.scenarios import DOSES, SCENARIOS
 from sana_bench.store import Store
 
+PARTS: tuple[Part, ...] = ("hand", "face", "body", "picture")
 BASICS = ("pose", "hands", "faces", "attributes", "skin_tone")
 """Extractors that say what a photograph shows."""
 NUM_SETS, SHARE_OF_SET = 30, 0.75
@@ -91,30 +92,58 @@ def entries_to_test(names: Sequence[str]) -> list[MetricEntry]:
 
 
 def gather(entries: Sequence[MetricEntry], store: Store, device: str) -> Material:
-    """Look at all photographs and copies; what was looked at before is read from the store.
-
-    Extractors whose features are not kept look at whole photographs only: they would have every copy made again each time.
-    """
+    """Look at all photographs and copies; what was looked at before is read from the store."""
     extractors = sorted({name for entry in entries for name in entry.extractors} | set(BASICS))
     training, tested = (look_at(photographs_of(f"openpeople:{side}", store), extractors, store, device, f"look at {side} people")
                         for side in ("training", "reference"))
     kinds = [kind for kind in kinds_to_test() if any(is_fed(entry, kind) for entry in entries)]
-    shown = {part: photographs_for(part, tested) for part in ("hand", "face", "body", "picture") if any(kind.part == part for kind in kinds)}
+    shown = {part: photographs_for(part, tested) for part in PARTS if any(kind.part == part for kind in kinds)}
     every = {each.photograph.id: each for part in shown.values() for each in part}
-    copies = [*harmless_copies(list(every.values())), *(copy for kind in kinds for copy in damaged_copies(kind, shown[kind.part]))]
-    groups = [(scenario, copy) for scenario, kinds_by_part in GROUP_DAMAGE.items() if any(scenario in entry.sees for entry in entries)
-              for part, kind in kinds_by_part.items() for copy in _worst_copies(kind, _for_groups(part, [*training, *tested], len(kinds_by_part) > 1))]
-    everything = [*copies, *(copy for _, copy in groups)]
-    with FeatureStore(store, [name for name in extractors if EXTRACTORS.get(name).kept], device) as features:
-        found = features.features_of([copy.item for copy in everything], "look at damaged copies")
-    samples = [replace(copy.shown.sample, features=each) for copy, each in zip(everything, found, strict=True)]
-    by_scenario: dict[str, dict[str, ScoredSample]] = {}
-    for (scenario, _), sample in zip(groups, samples[len(copies):], strict=True):
-        by_scenario.setdefault(scenario, {})[sample.sample_id] = sample
+    copies = _look_at_copies(harmless_copies(list(every.values())), [entry for entry in entries if entry.kind == "sample"], store, device)
+    for part, photographs in shown.items():
+        of_part = [kind for kind in kinds if kind.part == part]
+        copies += _look_at_copies((copy for kind in of_part for copy in damaged_copies(kind, photographs)),
+                                  [entry for entry in entries if any(is_fed(entry, kind) for kind in of_part)], store, device)
     context = MetricContext(reference=[each.sample.features for each in training],
-                            reference_people=[each.photograph.person for each in training], target=TARGET,
+                            reference_people=[each.photograph.person for each in training],
+                            reference_enlarged=[each.photograph.enlarged for each in training], target=TARGET,
                             base={each.sample.sample_id: each.sample.features for each in [*training, *tested]}, store=store)
-    return Material(tested, [*training, *tested], list(zip(copies, samples[:len(copies)], strict=True)), by_scenario, context)
+    return Material(tested, [*training, *tested], copies, _group_copies(entries, [*training, *tested], store, device), context)
+
+
+def _look_at_copies(copies: Iterable[Copy], entries: Sequence[MetricEntry], store: Store, device: str) -> list[tuple[Copy, ScoredSample]]:
+    """The copies with what these metrics read off them; none where there is no metric."""
+    listed, extractors = list(copies) if entries else [], {name for entry in entries for name in entry.extractors}
+    with FeatureStore(store, {*extractors, *BASICS}, device) as features:
+        found = features.features_of([copy.item for copy in listed], "look at damaged copies")
+    return [(copy, replace(copy.shown.sample, features=each)) for copy, each in zip(listed, found, strict=True)]
+
+
+def _group_copies(entries: Sequence[MetricEntry], everybody: Sequence[Shown], store: Store, device: str) -> dict[str, dict[str, ScoredSample]]:
+    """By scenario that one of these metrics claims to see and by id, what those metrics read that are fed it."""
+    fed, groups = [entry for entry in entries if all_kept(entry)], {}
+    for scenario, kinds_by_part in GROUP_DAMAGE.items():
+        if any(scenario in entry.sees for entry in entries):
+            copies = [copy for part, kind in kinds_by_part.items() for copy in _worst_copies(kind, _for_groups(part, everybody, len(kinds_by_part) > 1))]
+            groups[scenario] = {sample.sample_id: sample for _, sample in _look_at_copies(copies, fed, store, device)}
+    return groups
+
+
+def all_kept(entry: MetricEntry) -> bool:
+    """Whether the store keeps all that it reads; other features would be made again each time, of every copy."""
+    return all(EXTRACTORS.get(name).kept for name in entry.extractors)
+
+
+def is_fed(entry: MetricEntry, kind: Corruption) -> bool:
+    """Whether a metric is fed copies with that damage.
+
+    A sample metric is fed all, a set metric pictures and parts of which it claims to see damage. Those that ask a service or read what is not kept
+    are fed no more than they claim.
+    """
+    claimed: set[Part] = {CORRUPTIONS.get(name).part for name in entry.sees if name not in SCENARIOS}
+    if entry.service is not None:
+        return kind.name in entry.sees
+    return entry.kind == "sample" or kind.part in claimed or (kind.part == "picture" and all_kept(entry))
 
 
 def _for_groups(part: str, shown: Sequence[Shown], several_parts: bool) -> list[Shown]:
@@ -134,14 +163,10 @@ def responses_of(entry: MetricEntry, material: Material) -> list[Response]:
         responses = [_sample_response(entry, metric, kind, material) for kind in kinds_to_test() if is_fed(entry, kind)]
         responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS if name in entry.sees]
     else:
-        of_pictures = all(EXTRACTORS.get(name).kept for name in entry.extractors)
-        responses = [_picture_set_response(entry, metric, kind, material) for kind in kinds_to_test() if kind.part == "picture" and of_pictures]
-        responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS if of_pictures or name not in GROUP_DAMAGE]
+        responses = [_damaged_set_response(entry, metric, kind, material) for kind in kinds_to_test() if is_fed(entry, kind)]
+        responses += [_scenario_response(entry, metric, name, material) for name in SCENARIOS
+                      if name not in GROUP_DAMAGE or (all_kept(entry) and name in material.group_copies)]
     return [response for response in responses if response is not None]
-
-
-def is_fed(entry: MetricEntry, kind: Corruption) -> bool:
-    return entry.service is None or kind.name in entry.sees
 
 
 def controls_of(entry: MetricEntry, material: Material) -> tuple[Control, ...]:
@@ -224,7 +249,7 @@ def _values_anywhere(metric, part: str, sample: ScoredSample) -> list[float]:
     return values + [0.0] * (expected - len(values))
 
 
-def _picture_set_response(entry: MetricEntry, metric, kind, material: Material) -> Response | None:
+def _damaged_set_response(entry: MetricEntry, metric, kind, material: Material) -> Response | None:
     rows: dict[int, dict[str, ScoredSample]] = {}
     for copy, sample in material.copies:
         if copy.damage == kind.name:

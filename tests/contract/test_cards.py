@@ -14,6 +14,8 @@ from sana_bench.corruptions import CORRUPTIONS
 from sana_bench.config import load_config
 from sana_bench.metrics import CARD_SECTIONS, METRICS, read_card, usual_metrics
 from sana_bench.score import evaluate_metric
+from sana_bench.selftest.native_faults import FAULTS, IN_SMALL, native_faults
+from sana_bench.selftest.response import TELLS
 from sana_bench.selftest.results import PASSES, SHIPPED, MetricSelfTest, SelfTest, own_file, read_selftest, save_selftest, why_not_judged
 from sana_bench.selftest.scenarios import SCENARIOS
 from sana_bench.split import HELD_OUT_PEOPLE, LEARNED_KINDS
@@ -77,6 +79,15 @@ def test_the_two_kinds_are_told_apart_by_their_weights() -> None:
 
 def test_the_shipped_self_test_is_of_people_that_nothing_has_learned_from() -> None:
     assert set(read_selftest(SHIPPED).people) == set(HELD_OUT_PEOPLE)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_of_2k_pictures_is_seen_and_not_by_a_distance_in_small(fault: str) -> None:
+    """A blur of two pixels, JPEG of quality 50, seams of tiles, 1024 pixels enlarged: in the shipped self-test, at these doses."""
+    aucs = native_faults(read_selftest(SHIPPED).metrics)[fault]
+    assert set(IN_SMALL) < set(aucs) and all(aucs[name] < TELLS for name in IN_SMALL)
+    best = next(iter(aucs))
+    assert best not in IN_SMALL and aucs[best] >= PASSES and METRICS.get(best).sees.count(fault) == 1
 
 
 def test_cards_are_read_from_docstrings() -> None:

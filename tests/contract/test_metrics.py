@@ -19,7 +19,7 @@ NUM_SAMPLES, NUM_REFERENCE, NUM_PROMPTS = 64, 40, 30
 SUBSET = 48
 TARGET = Target(gender={"feminine": 0.5, "masculine": 0.5}, age={"under_30": 0.3, "30_to_50": 0.4, "over_50": 0.3},
                 skin_tone={"light": 0.4, "medium": 0.3, "dark": 0.3})
-NUM_FEATURES = 1280
+NUM_FEATURES, NUM_PATCHES = 1280, 3
 FIXED = np.random.default_rng(0)
 FACE = faces_of(1, 0, spread=0)[0]
 FACE[468], FACE[473] = (FACE[33] + FACE[133]) / 2, (FACE[362] + FACE[263]) / 2
@@ -56,6 +56,9 @@ def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
     image = TEXT + (1 + 4 * damage) * rng.normal(size=64)
     evidence = {name: {"damage_logit": -2 + 4 * damage + rng.normal(size=number), "instability": (0.03 + 0.2 * damage) * np.exp(rng.normal(size=number))}
                 for name, number in (("hand_evidence", num_hands), ("face_evidence", num_faces))}
+    def crops(number: int) -> Features:
+        return {"features": (rng.normal(size=(number, NUM_FEATURES)) + spread[:1]) / np.sqrt(np.arange(1, NUM_FEATURES + 1)) + damage}
+
     arrays = {
         "pose": {"keypoints": BODY + (3 + 40 * damage) * rng.normal(size=(num_faces, 33, 3)) * (1, 1, 0),
                  "unexplained": np.full(num_faces, 0.05 + 0.2 * damage), "uncovered": np.full(num_faces, 0.4 * damage)},
@@ -69,6 +72,7 @@ def made_up(seed: int, damage: float = 0.0) -> dict[str, Features]:
         "face_features": {"features": np.abs(FIXED_FACE + (1 - damage) * rng.normal(size=(num_faces, NUM_FEATURES)))},
         "texture": {name: np.array([usual + worse * damage + 0.01 * rng.normal()]) for name, usual, worse in (
             ("sharpness", -1.5, -2), ("glcm_entropy", 5, -2), ("compression_ratio", 8, 10), ("blockiness", 1, 1), ("seam", 1, 5))},
+        "patches_efficientnet_lite0": crops(NUM_PATCHES), "hand_crops_efficientnet_lite0": crops(num_hands), "face_crops_efficientnet_lite0": crops(num_faces),
         "inception_v3": {"features": spread + damage}, "dinov2": {"features": spread + damage},
         **{name: {"image": image / np.linalg.norm(image), "text": TEXT / np.linalg.norm(TEXT), "truncated": np.zeros(1), "scale": np.full(1, 100)}
            for name in ("clip_tiny", "clip_vit_l_14_openai", "pickscore_v1", "hps_v2_1")},
@@ -202,7 +206,8 @@ def test_every_missing_value_has_a_reason(known: str) -> None:
     made = METRICS.get(known).make(CONTEXT)
     features = made_up(0)
     empty = {extractor: {name: array[:0] for name, array in features[extractor].items()}
-             for extractor in ("pose", "hands", "faces", "attributes", "skin_tone", "face_features", "hand_evidence", "face_evidence")}
+             for extractor in ("pose", "hands", "faces", "attributes", "skin_tone", "face_features", "hand_evidence", "face_evidence",
+                               "hand_crops_efficientnet_lite0", "face_crops_efficientnet_lite0")}
     sample = ScoredSample(sample_id="a_0", prompt=Prompt(id="a", text="a person"), features=features | empty)
     result = made.score(sample) if METRICS.get(known).kind == "sample" else made.usable(sample)
     if isinstance(result, Unscored):

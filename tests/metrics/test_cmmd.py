@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sana_bench.metrics.cmmd import SIGMA, Cmmd, cmmd_statistics
+from sana_bench.metrics.cmmd import SIGMA, Cmmd, gaussian_kernel
+from sana_bench.metrics.feature_distance import one_row_each
+from sana_bench.metrics.kernel import statistics_under
 
 
 def embeddings(number: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -15,7 +17,7 @@ def embeddings(number: int, seed: int, shift: float = 0.0) -> np.ndarray:
 
 
 def cmmd(generated: np.ndarray, real: np.ndarray) -> float:
-    return Cmmd.distance(cmmd_statistics(generated, real), np.arange(len(generated)))
+    return Cmmd.evaluate(statistics_under(gaussian_kernel, one_row_each(generated), one_row_each(real)), np.arange(len(generated)))
 
 
 def kernel(x: np.ndarray, y: np.ndarray) -> float:

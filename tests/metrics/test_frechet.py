@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sana_bench.errors import InsufficientSamplesError, MetricError
-from sana_bench.metrics import MetricContext
+from sana_bench.metrics import METRICS, MetricContext
 from sana_bench.metrics.feature_distance import feature_matrix
 from sana_bench.metrics.frechet import (MIN_IMAGES, Frechet, frechet_distance, frechet_of_subset,
                                         frechet_statistics)
@@ -109,7 +109,7 @@ def context_of(real: np.ndarray) -> MetricContext:
 def test_too_few_images_are_refused() -> None:
     real = spread_features(20, 64, 18)
     with pytest.raises(InsufficientSamplesError, match=f"7 reference.*at least {MIN_IMAGES}.*score.metrics"):
-        Frechet(context_of(real[:7]))
+        METRICS.get("fd_efficientnet_lite0").make(context_of(real[:7]))
     statistics = frechet_statistics(real, real)
     with pytest.raises(InsufficientSamplesError, match="2 generated"):
         Frechet.evaluate(statistics, np.array([1, 1, 1, 1, 1, 2, 2, 2, 2]))

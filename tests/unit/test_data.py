@@ -12,7 +12,7 @@ from PIL import Image
 from sana_bench.assets import asset_path
 from sana_bench.data import openpeople
 from sana_bench.data.manifest import check_apart, load_imagefolder
-from sana_bench.data.views import MARGIN, fit_view
+from sana_bench.data.views import MARGIN, enlargement, fit_view
 from sana_bench.errors import DataError
 from sana_bench.split import HELD_OUT_PEOPLE
 
@@ -183,3 +183,13 @@ def test_people_of_users_folders_are_told_apart_by_name(tmp_path):
     (tmp_path / "b" / "metadata.jsonl").write_text('{"file_name": "0.png", "text": "a", "person": "P002"}')
     with pytest.raises(DataError, match="share P002"):
         check_apart(str(tmp_path / "b"), "openpeople:reference")
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize(("size", "width", "height"), [((40, 60), 80, 80), ((200, 100), 50, 50), ((64, 64), 64, 64), ((30, 90), 60, 20)])
+def test_enlargement_is_by_how_much_a_line_of_the_picture_gets_thicker(fit, size, width, height):
+    """A bright line across the middle of a picture of `size`, measured by how much light of it a column has after fitting."""
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    picture[size[1] // 2 - 4:size[1] // 2 + 4] = 200
+    thickness = np.asarray(fit_view(Image.fromarray(picture), width, height, fit=fit), np.float64)[:, width // 2, 0].sum() / 200
+    assert enlargement(size, width, height, fit=fit) == pytest.approx(thickness / 8, rel=0.1)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sana_bench.errors import DataError
-from sana_bench.images import pixels_sha256, read_image, write_png
+from sana_bench.images import image_size, pixels_sha256, read_image, write_png
 
 HALVES = np.concatenate([np.zeros((8, 4, 3), np.uint8), np.full((8, 4, 3), 255, np.uint8)], axis=1)
 """8 x 8: black on the left, white on the right."""
@@ -26,6 +26,20 @@ def test_a_photograph_is_upright_as_its_exif_says(tmp_path: Path) -> None:
     Image.fromarray(HALVES).save(tmp_path / "a.jpg", exif=exif, quality=100)
     turned = read_image(tmp_path / "a.jpg", DataError)
     assert turned[:4].mean() < 5 and turned[4:].mean() > 250
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_upright_picture(orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(HALVES[:4]).save(tmp_path / "a.jpg", exif=exif)
+    assert image_size(tmp_path / "a.jpg", DataError) == read_image(tmp_path / "a.jpg", DataError).shape[1::-1]
+
+
+def test_the_size_of_no_image_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="cannot be decoded"):
+        image_size(tmp_path / "a.png", DataError)
 
 
 def test_what_is_transparent_is_white(tmp_path: Path) -> None:

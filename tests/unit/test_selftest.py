@@ -14,9 +14,11 @@ from sana_bench.metrics import METRICS, ScoredSample
 from sana_bench.prompts import Expects, Prompt
 from sana_bench.selftest import results as results_module
 from sana_bench.selftest.damage import HARMLESS, damaged_copies, harmless_copies, kinds_to_test, photographs_for
+from sana_bench.selftest.native_faults import FAULTS, native_faults
 from sana_bench.selftest.photographs import Photograph, Shown
 from sana_bench.selftest.response import Units, auc, auc_interval, is_monotone, respond
 from sana_bench.selftest.results import SelfTest, read_selftest, save_selftest, summarise, why_not_judged
+from sana_bench.selftest.run import parts_tested
 from sana_bench.selftest.scenarios import SCENARIOS
 from sana_bench.split import LEARNED_KINDS
 from sana_bench.store import digest_of
@@ -176,6 +178,30 @@ def test_another_calibration_is_another_metric(tmp_path) -> None:
     other.write_bytes(entry.files[0].read_bytes() + b" ")
     assert replace(entry, files=(other,)).extractor_digest() != entry.extractor_digest()
     assert set(METRICS.get("hand_parity").files) == set(entry.files)
+
+
+@pytest.mark.parametrize(("name", "parts"), [
+    ("hand_plausibility", {"hand", "face", "body", "picture"}), ("kid_efficientnet_lite0", {"picture"}), ("fd_efficientnet_lite0", {"picture"}),
+    ("kid_hand_crops_efficientnet_lite0", {"hand", "picture"}), ("kid_face_crops_efficientnet_lite0", {"face"}), ("vendi_faces_efficientnet_lite0", set())])
+def test_set_metrics_are_fed_pictures_and_what_they_claim_and_what_is_not_kept_only_that(name: str, parts: set[str]) -> None:
+    assert parts_tested(METRICS.get(name)) == parts
+
+
+def native_tests(small: float, native: float | None) -> dict[str, object]:
+    def test(damage_aucs: tuple[float, ...], claimed: bool):
+        response = response_of("picture_blurred", 1.0, claimed=claimed).model_copy(update={"doses": (1.0, 2.0, 4.0, 8.0), "auc_by_dose": damage_aucs})
+        return summarise(claims("hand_warped"), [response], 0.1)
+
+    tests = {"fd_efficientnet_lite0": test((0.5, small, 1, 1), False), "kid_efficientnet_lite0": test((0.5, small, 1, 1), False)}
+    return tests if native is None else tests | {"kid_patches_efficientnet_lite0": test((0.5, native, 1, 1), True)}
+
+
+def test_faults_of_2k_pictures_are_read_at_their_dose_from_metrics_that_claim_them() -> None:
+    assert native_faults(native_tests(0.4, 0.9))["picture_blurred"] == {
+        "kid_patches_efficientnet_lite0": 0.9, "fd_efficientnet_lite0": 0.4, "kid_efficientnet_lite0": 0.4}
+    assert list(native_faults(native_tests(0.95, 0.9))["picture_blurred"])[0] == "kid_patches_efficientnet_lite0"
+    assert list(native_faults(native_tests(0.4, None))["picture_blurred"]) == ["fd_efficientnet_lite0", "kid_efficientnet_lite0"]
+    assert all(FAULTS[fault] in CORRUPTIONS.get(fault).doses for fault in FAULTS)
 
 
 def test_no_learned_kind_is_ever_tested() -> None:
