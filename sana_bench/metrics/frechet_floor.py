@@ -22,7 +22,9 @@ NUM_SPLITS, SEED = 10, 0
 
 
 def small_sample_floor(real_MD: np.ndarray, num_images: int) -> float | None:
-    """Expected Fréchet distance of that many images to the M real ones if both had the same distribution; None with too few real ones.
+    """Expected Fréchet distance of that many images to the M real ones if both had the same distribution.
+
+    None where the real ones are too few or all alike.
 
     Args:
         real_MD: (M, D) features of real images.
@@ -34,6 +36,8 @@ def small_sample_floor(real_MD: np.ndarray, num_images: int) -> float | None:
     rng, first = np.random.default_rng(SEED), min(num_images, num_real // 2, MOST_IN_PART)
     sizes = [(first, num_real - first), (max(first // 2, 2), (num_real - first) // 2)]
     values = [np.mean([_between_parts(real_MD, *pair, rng) for _ in range(NUM_SPLITS)]) for pair in sizes]
+    if min(values) <= 0:
+        return None
     noise = [_noise(*pair) for pair in sizes]
     power = np.log(values[1] / values[0]) / np.log(noise[1] / noise[0])
     return float(values[0] * (_noise(num_images, num_real) / noise[0]) ** power)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sana_bench.assets.pins import ASSETS
+from sana_bench.assets.sources import LocalFolder
 from sana_bench.cli import main
+from sana_bench.config import load_config
 from sana_bench.errors import AssetError, ConfigError
 from sana_bench.features import EXTRACTORS, View
 from sana_bench.features.inception import SIDE, inception_view
 from sana_bench.metrics import METRICS
 from sana_bench.metrics.frechet import frechet_distance
+from sana_bench.pipeline import train_and_eval
 from sana_bench.shipped import cache_folder
 from tests.pretrained import put_asset
 
@@ -154,6 +159,16 @@ def test_fid_offline_is_one_error_that_says_what_is_missing(tmp_path: Path, monk
     message = capfd.readouterr().err
     assert code == 2 and "Traceback" not in message
     assert "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2" in message and "`sana-bench assets pull inception_v3_fid` on a machine" in message
+
+
+@pytest.mark.weights
+def test_a_run_that_cannot_have_its_weights_stops_before_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asset = replace(ASSETS["inception_v3_fid"], source=LocalFolder(folder=tmp_path / "nowhere"), members={"gone.pth": "0" * 64})
+    monkeypatch.setitem(ASSETS, "inception_v3_fid", asset)
+    config = load_config("tiny", ('score.extra_metrics=["fid"]', f"run.store={tmp_path / 'store'}"))
+    with pytest.raises(AssetError, match="inception_v3_fid .* cannot be had: folder .* has no gone.pth"):
+        train_and_eval(config)
+    assert not list((tmp_path / "store").rglob("*.json"))
 
 
 def test_fid_is_the_only_name_of_this_distance() -> None:

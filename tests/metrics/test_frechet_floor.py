@@ -32,7 +32,7 @@ def test_it_falls_with_the_number_of_images_and_grows_with_the_spread() -> None:
     floors = [small_sample_floor(real, number) for number in (16, 64, 256, 4096)]
     assert floors == sorted(floors, reverse=True) and floors[-1] > 0
     assert small_sample_floor(3 * real, 64) == pytest.approx(9 * floors[1], rel=1e-6)
-    assert small_sample_floor(real[:FEWEST_REAL - 1], 64) is None
+    assert small_sample_floor(real[:FEWEST_REAL - 1], 64) is None and small_sample_floor(np.ones((40, 8)), 64) is None
 
 
 @pytest.mark.parametrize("name", ["fid", "fd_dinov2", "fd_efficientnet_lite0"])

@@ -18,10 +18,10 @@ from sana_bench.selftest.native_faults import FAULTS, native_faults
 from sana_bench.selftest.photographs import Photograph, Shown
 from sana_bench.selftest.response import Units, auc, auc_interval, is_monotone, respond
 from sana_bench.selftest.results import SelfTest, read_selftest, save_selftest, summarise, why_not_judged
-from sana_bench.selftest.run import parts_tested
+from sana_bench.selftest.run import is_fed, run_selftest
 from sana_bench.selftest.scenarios import SCENARIOS
 from sana_bench.split import LEARNED_KINDS
-from sana_bench.store import digest_of
+from sana_bench.store import Store, digest_of
 
 
 @pytest.mark.parametrize(("worse", "better", "value"), [
@@ -184,7 +184,7 @@ def test_another_calibration_is_another_metric(tmp_path) -> None:
     ("hand_plausibility", {"hand", "face", "body", "picture"}), ("kid_efficientnet_lite0", {"picture"}), ("fd_efficientnet_lite0", {"picture"}),
     ("kid_hand_crops_efficientnet_lite0", {"hand", "picture"}), ("kid_face_crops_efficientnet_lite0", {"face"}), ("vendi_faces_efficientnet_lite0", set())])
 def test_set_metrics_are_fed_pictures_and_what_they_claim_and_what_is_not_kept_only_that(name: str, parts: set[str]) -> None:
-    assert parts_tested(METRICS.get(name)) == parts
+    assert {kind.part for kind in kinds_to_test() if is_fed(METRICS.get(name), kind)} == parts
 
 
 def native_tests(small: float, native: float | None) -> dict[str, object]:
@@ -273,3 +273,20 @@ def test_scenarios_do_what_they_say() -> None:
     assert len({float(sample.features["attributes"]["feminine"][0]) for sample in one}) == 1
     hit = ["broken" in sample.features for sample in SCENARIOS["one_group_damaged"].apply(samples, damaged, 1.0, draw)]
     assert hit in ([True, True, False, False, True, False], [False, False, True, True, False, True])
+
+
+def test_without_names_it_tests_what_needs_no_weights_by_name(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gathered(Exception):
+        """Stops the test once it is known what it is of."""
+
+    def gather(entries, *_):
+        raise Gathered([entry.name for entry in entries])
+
+    monkeypatch.setattr("sana_bench.selftest.run.gather", gather)
+    with pytest.raises(Gathered) as all_of_them:
+        run_selftest((), Store(tmp_path), "cpu")
+    assert all_of_them.value.args[0] == [name for name in METRICS.names() if METRICS.get(name).always_here and METRICS.get(name).service is None]
+    assert "fid" not in all_of_them.value.args[0] and "kid_efficientnet_lite0" in all_of_them.value.args[0]
+    with pytest.raises(Gathered) as named:
+        run_selftest(("fid", "kid_inception_v3"), Store(tmp_path), "cpu")
+    assert named.value.args[0] == ["fid", "kid_inception_v3"]
