@@ -55,8 +55,8 @@ def run_selftest(arguments: Arguments) -> Reply:
 
     Does it move, the right way, from dose to dose, from which dose on, how well does it tell damaged from whole (AUC, 0.5 is
     chance), and what is it blind to? Kinds of damage that a metric has learned from are not in it, nor are the people, but where groups
-    of people are compared, whose rows say so. The first time it takes about half an hour; what was looked at is kept, and later it
-    takes five minutes.
+    of people are compared, whose rows say so. The first time it takes about half an hour; what was looked at is kept, but for features of faces, and later it
+    takes ten minutes.
     """
     from sana_bench.models import resolve_device
     from sana_bench.selftest.facts import measure_facts
