@@ -11,7 +11,7 @@ from PIL import Image
 
 from sana_bench.assets import asset_path
 from sana_bench.data import openpeople
-from sana_bench.data.manifest import check_apart, load_imagefolder
+from sana_bench.data.manifest import check_apart, load_imagefolder, picture_enlargement, picture_view
 from sana_bench.data.views import MARGIN, enlargement, fit_view
 from sana_bench.errors import DataError
 from sana_bench.split import HELD_OUT_PEOPLE
@@ -193,3 +193,12 @@ def test_enlargement_is_by_how_much_a_line_of_the_picture_gets_thicker(fit, size
     picture[size[1] // 2 - 4:size[1] // 2 + 4] = 200
     thickness = np.asarray(fit_view(Image.fromarray(picture), width, height, fit=fit), np.float64)[:, width // 2, 0].sum() / 200
     assert enlargement(size, width, height, fit=fit) == pytest.approx(thickness / 8, rel=0.1)
+
+
+def test_a_row_says_by_how_much_its_picture_is_enlarged(tmp_path):
+    for name, size in (("small", (40, 40)), ("large", (300, 200))):
+        Image.fromarray(np.zeros((*size[::-1], 3), np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps({"file_name": f"{name}.png", "text": "t"}) + "\n" for name in ("small", "large")))
+    manifest = load_imagefolder(tmp_path)
+    assert [picture_enlargement(manifest, row, (100, 100)) for row in manifest.rows] == [2.5, 0.5]
+    assert all(picture_view(manifest, row, (100, 100)).shape == (100, 100, 3) for row in manifest.rows)
