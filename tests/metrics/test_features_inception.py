@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sana_bench.assets.pins import ASSETS
 from sana_bench.assets.sources import LocalFolder
@@ -115,7 +116,7 @@ def test_resizing_is_bicubic_in_float_and_never_rounded(size: tuple[int, int]) -
     """The steps of clean-fid: no uint8 in between, values beyond [0, 255] cut off."""
     pixels = np.random.default_rng(4).choice([0, 255, 128], size=(*size, 3)).astype(np.uint8)
     expected = (bicubic(size[0]) @ pixels.transpose(2, 0, 1).astype(float) @ bicubic(size[1]).T).clip(0, 255)
-    found = inception_view(pixels) * 128 + 128
+    found = inception_view(Image.fromarray(pixels)) * 128 + 128
     assert found.shape == (3, SIDE, SIDE) and np.abs(found - expected).max() < 0.01
     assert np.abs(found - found.round()).mean() > 0.1 and found.min() == 0 and found.max() == 255
 
@@ -174,6 +175,6 @@ def test_a_run_that_cannot_have_its_weights_stops_before_it_trains(tmp_path: Pat
 def test_fid_is_the_only_name_of_this_distance() -> None:
     fid = METRICS.get("fid")
     assert (fid.extractors, fid.fewest_images, fid.always_here) == (("inception_v3",), 5000, False)
-    with pytest.raises(ConfigError, match='called "fid"'):
+    with pytest.raises(ConfigError, match='what "fid" is made of'):
         METRICS.get("fd_inception_v3")
     assert METRICS.get("kid_inception_v3").extractor_digest() == fid.extractor_digest()
