@@ -3,3 +3,5 @@
 import os
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing is sent anywhere
+if os.environ.get("SANA_BENCH_OFFLINE") == "1":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # libraries that ask the hub by themselves do not know our variable

@@ -171,7 +171,7 @@ class RunSection(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     num_workers: Annotated[int, Field(ge=0)] = 0
-    """Threads that decode and look at images; 0 is as many as there are processors."""
+    """Threads that decode and look at images, each with detectors of about 400 MiB; 0 is as many as there are processors, up to eight."""
 
 
 class RunConfig(Section):

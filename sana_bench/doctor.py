@@ -143,9 +143,10 @@ def check_network(config: RunConfig) -> Finding:
 
 def check_assets(config: RunConfig) -> Finding:
     from sana_bench import assets
+    from sana_bench.guard import parts_of
     from sana_bench.score import assets_of
 
-    asked_for = assets_of(config)
+    asked_for = {name for part in parts_of(config) for name in assets_of(part.config)}
     needed = [each for each in assets.status() if not each.optional or each.name in asked_for]
     absent = [each.name for each in needed if not each.installed]
     if not absent:

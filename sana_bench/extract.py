@@ -3,8 +3,9 @@
 What was made is kept in the store and never made again. Features of an extractor that is registered with `kept=False` are never on
 disk: they are made again whenever they are asked for.
 
-The workers are threads, since decoding, resizing and every model let go of the interpreter while they compute: extractors that other
-packages registered are there, and weights are in memory once. Memory does not grow with the number of images.
+The workers are threads, since decoding, resizing and every model let go of the interpreter while they compute, and extractors that other
+packages registered are there. Networks are in memory once; detectors, which serve one thread at a time, once a worker (about 400 MiB).
+Memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from sana_bench.store import Store, digest_of, write_bytes
 KIND = "features"
 IMAGES_ON_ACCELERATOR = 32
 """Images whose inputs are gathered before the networks run; on a processor each worker runs them at once."""
-FILES_IN_MEMORY = 4096
-"""Files of features that are remembered after they were read. They have a few kilobytes each."""
+MOST_WORKERS = 8
+"""Unless a run asks for more: each has detectors of its own."""
+FILES_IN_MEMORY, LARGE_FILE = 4096, 2**16
+"""Files of features that are remembered after they were read, and the bytes from which on one is read again instead."""
 
 T, R = TypeVar("T"), TypeVar("R")
 
@@ -104,7 +107,7 @@ class FeatureStore:
         self._store, self._device, self._stack = store, device, ExitStack()
         made_with = [device.partition(":")[0], package_versions()]  # kernels and resizing filters differ
         self._digests = {name: digest_of([EXTRACTORS.get(name).digest(), made_with]) for name in self.names}
-        self._num_workers = num_workers or num_processors()
+        self._num_workers = num_workers or min(num_processors(), MOST_WORKERS)
         self._batch_size = batch_size or (1 if device == "cpu" else IMAGES_ON_ACCELERATOR)
         self._loading, self._of_all, self._of_thread = threading.Lock(), dict[str, Extractor](), threading.local()
         # Threads are started as work comes, and stay for the next call: each has extractors of its own.
@@ -145,7 +148,7 @@ class FeatureStore:
         if self._batch_size == 1:
             return []
         needed = {need for name in self.names for need in EXTRACTORS.get(name).needs}
-        return [name for name in self.names if name not in needed and isinstance(self._extractor(name), Network)]
+        return [name for name in self.names if name not in needed and makes_network(EXTRACTORS.get(name).make)]
 
     def _begin(self, item: Item, later: Sequence[str]) -> Look:
         """Decode an image and do all that need not wait for others."""
@@ -229,8 +232,22 @@ def _only_unkept(look: Look) -> Mapping[str, Features]:
     return {name: found for name, found in look.known.items() if not EXTRACTORS.get(name).kept}
 
 
-@lru_cache(FILES_IN_MEMORY)
+def makes_network(make: Callable) -> bool:
+    """Whether an extractor is a network, from its class or from a partial call of it."""
+    made = make.func if isinstance(make, partial) else make
+    return isinstance(made, type) and issubclass(made, Network)
+
+
 def _load(path: Path) -> Features:
+    return _read(path) if path.stat().st_size >= LARGE_FILE else _remembered(path)
+
+
+@lru_cache(FILES_IN_MEMORY)
+def _remembered(path: Path) -> Features:
+    return _read(path)
+
+
+def _read(path: Path) -> Features:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

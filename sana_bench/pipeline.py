@@ -24,7 +24,7 @@ from sana_bench.prompts import PromptSuite
 from sana_bench.records import BenchmarkResult, Checkpoint, RegressionReport, SampleSet, StageCost
 from sana_bench.report import write_report
 from sana_bench.results import GUARD_FOLDER, RESULT_FILE, ResultBundle, all_files_of, files_of, load_bundle, scored_digest
-from sana_bench.score import check_reference, chosen_metrics, fetch_weights, find_result, score
+from sana_bench.score import chosen_metrics, fetch_weights, find_result, score
 from sana_bench.store import Store, copy_files, digest_of, read_record, write_record
 from sana_bench.train import find_checkpoint, train
 from sana_bench.training import TRAINERS
@@ -54,7 +54,7 @@ class RunOutcome:
 def train_and_eval(config: RunConfig) -> RunOutcome:
     """Train, generate, score, compare with the accepted baseline, and report. Ends in seconds where nothing changed."""
     store, parts = Store(config.run.store), parts_of(config)
-    check_inputs(config, parts, store)
+    check_inputs(config, parts)
     reused = {"train": find_checkpoint(config, store) is not None}
     checkpoint = train(config, store)
     return _compare_and_report(config, [_draw_and_score(part, checkpoint, store, reused) for part in parts], reused)
@@ -78,7 +78,7 @@ def _draw(part: Part, checkpoint: Checkpoint, store: Store, reused: dict[str, bo
     return sample_set, BaseImages(untouched, generate(part.config, untouched, part.suite, store))
 
 
-def check_inputs(config: RunConfig, parts: Sequence[Part], store: Store) -> None:
+def check_inputs(config: RunConfig, parts: Sequence[Part]) -> None:
     """Find now what would otherwise stop the run after hours: unknown names, data that does not load, another suite's baseline.
 
     Raises:
@@ -87,7 +87,6 @@ def check_inputs(config: RunConfig, parts: Sequence[Part], store: Store) -> None
     TRAINERS.get(config.train.trainer)
     for part in parts:
         fetch_weights(part.config)
-        check_reference(part.config, store)
     check_budgets(config.compare)
     check_apart(config.data.training, config.data.reference)
     name, folder = _baseline(config)

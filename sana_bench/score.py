@@ -24,7 +24,6 @@ from sana_bench.features.open_clip_models import declare
 from sana_bench.images import read_unaltered
 from sana_bench.measure import measure
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored, require_services, usual_metrics
-from sana_bench.metrics.feature_distance import MOST_ENLARGED, check_num_images
 from sana_bench.models import device_in_identity, resolve_device
 from sana_bench.prompts import PromptSuite
 from sana_bench.provenance import collect_provenance, package_versions
@@ -58,17 +57,6 @@ def fetch_weights(config: RunConfig) -> None:
     pull_missing(assets_of(config))
     for entry in chosen_metrics(config):
         entry.extractor_digest()  # finds weights that are no assets
-
-
-def check_reference(config: RunConfig, store: Store) -> None:
-    """Raises InsufficientSamplesError where the reference has too few pictures of the images' size for a metric at native resolution."""
-    native = [entry for entry in chosen_metrics(config) if entry.needs_reference and EXTRACTORS.get(entry.extractor).native]
-    if native:
-        manifest = load_manifest(config.data.reference, store)
-        size = (config.generate.width, config.generate.height)
-        large = sum(picture_enlargement(manifest, row, size) <= MOST_ENLARGED for row in manifest.rows)
-        for entry in native:
-            check_num_images(large, entry.make.min_images, "reference", f" of {size[0]}x{size[1]} or more, for {entry.name}")
 
 
 def assets_of(config: RunConfig) -> list[str]:
@@ -173,7 +161,7 @@ def evaluate_metric(entry: MetricEntry, metric: SampleMetric | SetMetric, sample
     return rows, held, MetricResult(
         metric=entry.name, version=entry.version, value=value, ci_low=low, ci_high=high, num_scored=len(usable),
         num_unscored=len(unscored), unscored_reasons=dict(Counter(value.reason for value in unscored.values())), unit=entry.unit,
-        higher_is_better=entry.higher_is_better, budget=entry.budget, note=_note(metric, usable, flags), extractor=", ".join(entry.extractors),
+        higher_is_better=entry.higher_is_better, budget=entry.budget, note=_note(metric, usable, flags) if value is not None else "", extractor=", ".join(entry.extractors),
         extractor_digest=entry.extractor_digest(), fewest_images=entry.fewest_images, not_judged=why_not_judged(entry), kind=entry.kind,
         explanation=entry.explanation, beside=metric.beside(samples) if hasattr(metric, "beside") else {})
 

@@ -75,7 +75,7 @@ class ExtractorEntry:
     text: str = ""
     """The array of the prompt in the same space as `pooled`, (D,); empty where it reads no texts."""
     made_with: tuple[str, ...] = ()
-    """What else decides its features: a model's name, a prefix of the prompt."""
+    """What else decides its features: a model's name, a prefix of the prompt, the version of a package that has the network."""
     large_files: Callable[[], tuple[Path, ...]] | None = None
     """Finds the files of weights that are neither an asset nor ours: the user's own, or of a hub, fetched where they are absent."""
     make: Callable[[str], Extractor]
@@ -105,11 +105,11 @@ EXTRACTORS: Registry[ExtractorEntry] = Registry("extractor", "sana_bench.feature
 
 def register_extractor(name: str, *, version: int, needs: tuple[str, ...] = (), assets: tuple[str, ...] = (),
                        local_weights: tuple[Path, ...] = (), kept: bool = True, pooled: str = "", rows: str = "", native: bool = False,
-                       text: str = "") -> Callable[[type], type]:
+                       text: str = "", made_with: tuple[str, ...] = ()) -> Callable[[type], type]:
     """Class decorator: the class is called with the device and is then an Extractor."""
     return EXTRACTORS.decorator(name, lambda cls: ExtractorEntry(
         name=name, version=version, needs=needs, assets=assets, local_weights=local_weights, kept=kept,
-        pooled=pooled, rows=rows, native=native, text=text, make=cls))
+        pooled=pooled, rows=rows, native=native, text=text, made_with=made_with, make=cls))
 
 
 def pooled_features() -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sana_bench.errors import AssetError
 
@@ -63,6 +64,25 @@ def load_model(spec: ClipModel) -> torch.nn.Module:
     return model.float().eval()
 
 
+@functools.cache
+def load_tokenizer(model: str) -> Any:
+    """open_clip's tokenizer of an architecture; some come from the hub.
+
+    Raises:
+        AssetError: it cannot be had.
+    """
+    import open_clip
+
+    try:
+        tokenizer = open_clip.get_tokenizer(model)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise AssetError(f"the tokenizer of {model} cannot be had: {str(error).strip().partition(chr(10))[0]:.300}. Run once where the hub can be "
+                         f"reached, or copy the hub's cache from a machine that has it") from error
+    if getattr(tokenizer, "reduction_fn", None):
+        tokenizer.reduction_fn = None  # CLIPA's tokenizers drop words at random; cutting is the same each time
+    return tokenizer
+
+
 @contextmanager
 def _no_warnings() -> Iterator[None]:
     """open_clip warns that the weights are random until somebody loads them, which comes next."""
@@ -91,7 +111,7 @@ def _load_weights(model: torch.nn.Module, path: Path) -> None:
 
 
 def files_of(spec: ClipModel) -> tuple[Path, ...]:
-    """The weights, and the config that lies beside them where there is one; fetched where they are absent.
+    """The weights, and the config that lies beside them where there is one; fetched where they are absent, and the tokenizer with them.
 
     Raises:
         AssetError: out of reach, or not what was declared.
@@ -107,6 +127,7 @@ def files_of(spec: ClipModel) -> tuple[Path, ...]:
         raise AssetError(f"{spec.extractor}: no file {', '.join(missing)}. Correct score.clip_model")
     if spec.sha256 and sha256_cached(files[0]) != spec.sha256:
         raise AssetError(f"{spec.extractor}: {files[0]} has SHA-256 {sha256_cached(files[0])}, and score.clip_model says {spec.sha256}")
+    load_tokenizer(spec.model)
     return files
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SIDE = 299
 
 
-@register_extractor("inception_v3", version=1, assets=("inception_v3_fid",), pooled="features")
+@register_extractor("inception_v3", version=1, assets=("inception_v3_fid",), pooled="features", made_with=(f"torch-fidelity {version('torch-fidelity')}",))
 class InceptionV3(PooledNetwork):
     """Pooled features of FID's own Inception-v3 (2015-12-05), in float32; on a processor one image at a time, so that no batch can move them.
 

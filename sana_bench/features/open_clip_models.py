@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ from PIL import Image
 from sana_bench.errors import ConfigError
 from sana_bench.features import EXTRACTORS, ExtractorEntry, Features, View
 from sana_bench.features.clip_network import ClipInput, ClipNetwork
-from sana_bench.features.clip_weights import FOLDER_SCHEMAS, ClipModel, files_of, load_model
+from sana_bench.features.clip_weights import FOLDER_SCHEMAS, ClipModel, files_of, load_model, load_tokenizer
 from sana_bench.registry import near_names
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ PINNED = {each.extractor: each for each in (
     ClipModel(extractor="pickscore_v1", model="ViT-H-14", asset="pickscore_v1"),
     ClipModel(extractor="hps_v2_1", model="ViT-H-14", asset="hps_v2_1", resize_mode="longest"),
 )}
+TOKENIZING = threading.Lock()
+"""Counting tokens switches cutting off and on again in some tokenizers, and all threads share them."""
 DECLARED: dict[str, ClipModel] = {}
 """By extractor: those of the recipe in use."""
 
@@ -48,15 +51,12 @@ class OpenClip(ClipNetwork):
     """
 
     def __init__(self, spec: ClipModel, device: str):
-        import open_clip
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
         super().__init__(load_model(spec), device)
         self.prefix = spec.prefix
         self.preprocess = image_transform_v2(PreprocessCfg(**self.model.visual.preprocess_cfg), is_train=False)
-        self.tokenizer = open_clip.get_tokenizer(spec.model)
-        if getattr(self.tokenizer, "reduction_fn", None):
-            self.tokenizer.reduction_fn = None  # CLIPA's tokenizers drop words at random; cutting is the same each time
+        self.tokenizer = load_tokenizer(spec.model)
         self.scale = float(self.model.logit_scale.detach().exp())
 
     def pixels(self, view: View) -> np.ndarray:
@@ -68,7 +68,8 @@ class OpenClip(ClipNetwork):
 
     def tokens(self, prompt: str) -> tuple[np.ndarray, bool]:
         text = self.prefix + prompt
-        return self.tokenizer([text]).numpy(), num_tokens(self.tokenizer, text) > self.tokenizer.context_length
+        with TOKENIZING:
+            return self.tokenizer([text]).numpy(), num_tokens(self.tokenizer, text) > self.tokenizer.context_length
 
     def forward(self, inputs: Sequence[ClipInput]) -> list[Features]:
         return [{**found, "scale": np.array([self.scale], np.float32)} for found in super().forward(inputs)]
@@ -124,7 +125,8 @@ def _spec_of(name: str, section: ClipModelSection) -> ClipModel:
     tags = open_clip.list_pretrained_tags_by_model(section.model)
     if section.pretrained in tags:
         return replace(spec, tag=section.pretrained)
-    if not Path(section.pretrained).expanduser().is_file():
+    # Whether a file is there is asked when it is read: results are compared where the weights are not.
+    if not Path(section.pretrained).suffix:
         raise ConfigError(f'score.clip_model {section.name}: pretrained "{section.pretrained}" is neither a file nor a tag of {section.model}'
                           f' ({", ".join(tags) or "it has none"})')
     return replace(spec, file=section.pretrained)

@@ -54,7 +54,10 @@ def endpoint_of(environment: Mapping[str, str] = os.environ) -> Endpoint | None:
         return None
     if not model:
         raise ConfigError(f"{URL} is set and {MODEL} is not: name the model to ask there")
-    endpoint = Endpoint(url=url, model=model, api_key=environment.get(API_KEY, "").strip(), timeout_s=_timeout_of(environment))
+    api_key = environment.get(API_KEY, "").strip()
+    if not (api_key.isascii() and (not api_key or api_key.isprintable())):
+        raise ConfigError(f"{API_KEY} holds a line break or a character that no key has, such as a curly quote: set it again, in plain letters")
+    endpoint = Endpoint(url=url, model=model, api_key=api_key, timeout_s=_timeout_of(environment))
     _check_url(endpoint)
     return endpoint
 

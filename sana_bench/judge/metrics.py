@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sana_bench.errors import MetricError
 from sana_bench.judge.endpoint import endpoint_of, require_endpoint
 from sana_bench.judge.questions import QUESTIONS, question_digest
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 IMAGE = "judge_image"
 # Of ten pairs one more lost than won: less than that is hard to tell from chance in a few dozen pairs.
 BUDGET = 0.05
+LEAST_ANSWERED = 0.5
+"""Share of the pairs without which there is no result."""
 
 
 class Aspect(NamedTuple):
@@ -68,9 +71,9 @@ class VlmPreference:
         question and the controls are ours.
     Limits: it sees what the model of your endpoint sees, which only its self-test on this machine tells: untrained, such models reach an
         F1 of 0.56 at finding damaged people (ArtifactLens, arXiv 2602.09475). A model's name says nothing of its quantisation or of a
-        silent update. A service that shrinks pictures further shrinks small hands away. Two calls an image; its files are held in memory.
+        silent update, and a name such as "default" says nothing at all. A service that shrinks pictures further shrinks small hands away. Two calls an image; its files are held in memory.
     Use: compares fine-tunes of one base on the same prompts. It decides nothing before `sana-bench selftest vlm_preference_{aspect}` has
-        passed with this very model: damaged photographs lose, the same picture twice is a tie, and the order does not matter.
+        passed with a model of this name: damaged photographs lose, the same picture twice is a tie, and the order does not matter.
     """
 
     aspect: str
@@ -98,12 +101,19 @@ class VlmPreference:
         return preference if isinstance(preference, Unscored) else preference.value
 
     def beside(self, samples: Sequence[ScoredSample]) -> Mapping[str, float]:
-        """Share of the pairs asked about whose two orders disagree; nothing where none was answered."""
+        """Share of the pairs asked about whose two orders disagree; nothing where none was asked about.
+
+        Raises:
+            MetricError: too few were answered for a result.
+        """
         from sana_bench.judge.pairs import Preference
 
         pairs = [(sample.prompt.text, *self._pair(sample)) for sample in samples if not self._why_not_asked(sample)]
         found = [self.judge.prefer(self.aspect, *pair) for pair in pairs if pair[1] != pair[2]]
         disagree = [not preference.orders_agree for preference in found if isinstance(preference, Preference)]
+        if len(disagree) < LEAST_ANSWERED * len(found):  # what was answered is kept, and the rest is asked again by the next run
+            raise MetricError(f"the judge answered {len(disagree)} of {len(found)} pairs in the form asked for. Let the server hold its answers to the JSON "
+                              f"schema that it is sent (many have a switch for it), or ask another model")
         return {"share of pairs whose two orders disagree": float(np.mean(disagree))} if disagree else {}
 
     def controls(self, damaged: Sequence[ScoredSample]) -> tuple[Control, ...]:

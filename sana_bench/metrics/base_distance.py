@@ -115,9 +115,8 @@ def _on(metric: type, extractor: str) -> type:
 DRIFT_BUDGETS = {"efficientnet_lite0": 0.1, "clip_tiny": 0.17}
 # EfficientNet: a JPEG of quality 50 is 8 away, a stop darker 18, and of these LoRAs the first 0.2 and the second 6.6; five is the budget of its
 # kernel distance to real images. Between tiny-clip's unit vectors the kernel differs less: there a stop darker is 0.5.
-KERNEL_BUDGETS = {"efficientnet_lite0": 5.0, "clip_tiny": 0.15}
+KERNEL_BUDGET, KERNEL_BUDGET_OF_UNIT_FEATURES = 5.0, 0.15
 SEEN = ("set_collapsed", "one_gender", "picture_darker")
-
 
 
 def _drift_on(extractor: str) -> MetricEntry:
@@ -127,7 +126,8 @@ def _drift_on(extractor: str) -> MetricEntry:
 
 def _kernel_to_base_on(extractor: str) -> MetricEntry:
     return metric_entry(_on(KernelDistanceToBase, extractor), name=f"kid_to_base_{extractor}", version=1, kind="set", extractor=extractor,
-                        higher_is_better=False, unit="MMD² x 1000", budget=KERNEL_BUDGETS.get(extractor, 0.15 if EXTRACTORS.get(extractor).text else 5.0), needs_base=True, usual=False, sees=SEEN)
+                        higher_is_better=False, unit="MMD² x 1000", needs_base=True, usual=False, sees=SEEN,
+                        budget=KERNEL_BUDGET_OF_UNIT_FEATURES if EXTRACTORS.get(extractor).text else KERNEL_BUDGET)
 
 
 on_every_extractor("drift", _drift_on, "distance of each image to the base model's own of the same prompt and noise")

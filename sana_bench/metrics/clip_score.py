@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sana_bench.errors import ConfigError
 from sana_bench.features import EXTRACTORS
 from sana_bench.features.open_clip_models import DEPICTS, FAMILY
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, metric_entry, register_metric
@@ -111,6 +112,8 @@ BUDGET = 0.5
 
 def _clip_score_on(model: str) -> MetricEntry:
     extractor = EXTRACTORS.get(f"{FAMILY}_{model}").name
+    if extractor == ClipScoreTinyClip.extractor:
+        raise ConfigError('the CLIP score of tiny-clip is called "clip_score_tiny_clip"')
     return metric_entry(ClipScore.on(extractor), name=f"clip_score_{model}", version=1, kind="sample", extractor=extractor, higher_is_better=True,
                         unit="points of 100", budget=BUDGET, usual=False, sees=("captions_swapped",))
 

@@ -116,16 +116,19 @@ class FeatureDistance:
 
     def __init__(self, context: MetricContext) -> None:
         entry, enlarged = EXTRACTORS.get(self.extractor), context.reference_enlarged or [1.0] * len(context.reference)
+        check_num_images(len(context.reference), self.min_images, "reference")
         self.real = self._rows([features[self.extractor] for features, factor in zip(context.reference, enlarged, strict=True)
                                 if not entry.native or factor <= MOST_ENLARGED])
-        check_num_images(self.real.num_images, self.min_images, "reference",
-                         " with the size of the generated ones or more" if entry.native else f" with a {entry.rows} found" if entry.rows else "")
+        if not entry.native:
+            check_num_images(self.real.num_images, self.min_images, "reference", f" with a {entry.rows} found" if entry.rows else "")
 
     def _rows(self, features: Sequence[Features]) -> Rows:
         return feature_rows(features, EXTRACTORS.get(self.extractor).pooled)
 
     def usable(self, sample: ScoredSample) -> Unscored | None:
         entry = EXTRACTORS.get(self.extractor)
+        if entry.native and self.real.num_images < self.min_images:
+            return Unscored(f"{self.real.num_images} reference picture(s) of the images' size or more, and {self.min_images} are needed")
         return None if sample.features[self.extractor][entry.pooled].size else Unscored(f"no {entry.rows} found")
 
     def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:

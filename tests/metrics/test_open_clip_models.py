@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sana_bench.cards import card_of
 from sana_bench.config import ClipModelSection, RunConfig
 from sana_bench.errors import AssetError, ConfigError
 from sana_bench.features import EXTRACTORS, View
-from sana_bench.features.open_clip_models import DECLARED, PINNED, declare, entry_of, num_tokens
+from sana_bench.features.open_clip_models import DECLARED, PINNED, OpenClip, declare, entry_of, num_tokens
 from sana_bench.metrics import METRICS, MetricContext, ScoredSample
 from sana_bench.prompts import Prompt, Target
 from sana_bench.score import chosen_metrics
@@ -99,7 +100,7 @@ def test_the_whole_context_may_be_used(folder: Path, num_words: int, truncated: 
     assert features_of("clip_mine", picture(1), " ".join(["cat"] * num_words))["truncated"].tolist() == [truncated]
 
 
-def test_tokenizers_of_hugging_face_are_counted_uncut_and_keep_the_end_too(tmp_path: Path) -> None:
+def hugging_face_tokenizer(folder: Path):
     """One with a start and an end token, as the text towers have that open_clip takes from there."""
     from open_clip.tokenizer import HFTokenizer
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -108,10 +109,25 @@ def test_tokenizers_of_hugging_face_are_counted_uncut_and_keep_the_end_too(tmp_p
     words = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "<pad>": 2, "<unk>": 3, "a": 4, "man": 5}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
-    PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>").save_pretrained(tmp_path)
-    tokenizer = HFTokenizer(str(tmp_path), context_length=6)
+    PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>").save_pretrained(folder)
+    return HFTokenizer(str(folder), context_length=6)
+
+
+def test_tokenizers_of_hugging_face_are_counted_uncut_and_keep_the_end_too(tmp_path: Path) -> None:
+    tokenizer = hugging_face_tokenizer(tmp_path)
     assert [num_tokens(tokenizer, text) for text in ("a man", "a man a man", "a man a man a")] == [4, 6, 7]
     assert tokenizer(["a man a man a"]).tolist() == [[0, 4, 5, 4, 5, 1]]
+
+
+def test_a_tokenizer_that_all_threads_share_gives_each_its_own_tokens(tmp_path: Path) -> None:
+    """Counting switches cutting and padding off in Hugging Face's tokenizers, for whoever comes next."""
+    extractor = OpenClip.__new__(OpenClip)
+    extractor.prefix, extractor.tokenizer = "", hugging_face_tokenizer(tmp_path)
+    texts = ["a man", "a man " * 60] * 1000
+    alone = [extractor.tokens(text) for text in texts[:2]]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(extractor.tokens, texts))
+    assert all(np.array_equal(ids, alone[index % 2][0]) and cut == alone[index % 2][1] for index, (ids, cut) in enumerate(together))
 
 
 def test_a_prefix_changes_the_text_alone(folder: Path) -> None:
