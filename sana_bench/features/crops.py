@@ -6,14 +6,17 @@ Legend: K crops, S pixels of a crop's side, D features.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from sana_bench.features import Features, View, register_extractor
 from sana_bench.features.efficientnet import EfficientNetLite0
-from sana_bench.features.network import Network
+from sana_bench.features.network import Network, rows_at_once, run_rows
 from sana_bench.features.upright_view import FACE, HAND, Part, cut_view, view_matrix
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Backbone(Protocol):
@@ -23,10 +26,12 @@ class Backbone(Protocol):
     """S: it takes crops of this side as they are."""
     num_features: int
 
+    device: str
+
     def __init__(self, device: str) -> None: ...
 
-    def pool_crops(self, crops_KSS3: np.ndarray) -> np.ndarray:
-        """(K, S, S, 3) uint8 -> (K, D) float32, in one batch."""
+    def infer_crops(self, crops_BSS3: torch.Tensor) -> torch.Tensor:
+        """(B, S, S, 3) uint8 on the device -> (B, D) float32."""
 
 
 GRID = 3
@@ -55,7 +60,7 @@ def native_patches(pixels_HW3: np.ndarray, side: int) -> np.ndarray:
 
 
 class _Patches(Network):
-    """Features of `native_patches`, in one batch an image, of always the same size, in float32."""
+    """Features of `native_patches`, in float32; on a processor in one batch an image."""
 
     backbone: type[Backbone]
 
@@ -66,11 +71,12 @@ class _Patches(Network):
         return native_patches(view.pixels_HW3, self.network.crop_px)
 
     def forward(self, inputs: Sequence[np.ndarray]) -> list[Features]:
-        return [{"features": self.network.pool_crops(crops_KSS3)} for crops_KSS3 in inputs]
+        batch_size = NUM_PATCHES if self.network.device == "cpu" else rows_at_once(self.network.device)
+        return [{"features": rows_KD} for rows_KD in run_rows(self.network.infer_crops, inputs, self.network.device, batch_size)]
 
 
 class _PartCrops(Network):
-    """Features of the upright views of one kind of part (upright_view.py), one part at a time, so that none can move another's."""
+    """Features of the upright views of one kind of part (upright_view.py); on a processor one part at a time, so that none can move another's."""
 
     backbone: type[Backbone]
     part: Part
@@ -80,15 +86,17 @@ class _PartCrops(Network):
     def __init__(self, device: str):
         self.network = self.backbone(device)
 
-    def prepare(self, view: View, known: Mapping[str, Features]) -> list[np.ndarray]:
-        """The crops, (S, S, 3) uint8."""
-        found = known[self.found_by]
-        return [cut_view(view.pixels_HW3, view_matrix(self.part, points.astype(np.float64), bool(mirrored)))
-                for points, mirrored in zip(found["keypoints"], self.mirrored(found), strict=True)]
+    def prepare(self, view: View, known: Mapping[str, Features]) -> np.ndarray:
+        """(F, S, S, 3) uint8."""
+        found, side = known[self.found_by], self.network.crop_px
+        crops = [cut_view(view.pixels_HW3, view_matrix(self.part, points.astype(np.float64), bool(mirrored)))
+                 for points, mirrored in zip(found["keypoints"], self.mirrored(found), strict=True)]
+        return np.array(crops, np.uint8).reshape(-1, side, side, 3)
 
-    def forward(self, inputs: Sequence[list[np.ndarray]]) -> list[Features]:
-        none = np.zeros((0, self.network.num_features), np.float32)
-        return [{"features": np.concatenate([none, *(self.network.pool_crops(crop[None]) for crop in crops)])} for crops in inputs]
+    def forward(self, inputs: Sequence[np.ndarray]) -> list[Features]:
+        device = self.network.device
+        return [{"features": rows_FD.reshape(-1, self.network.num_features)}
+                for rows_FD in run_rows(self.network.infer_crops, inputs, device, rows_at_once(device))]
 
     @staticmethod
     def mirrored(found: Features) -> Sequence[bool]:

@@ -65,8 +65,8 @@ def run_rows(network: Callable[[torch.Tensor], torch.Tensor], inputs: Sequence[n
     by a rounding, its neighbours do not; one row at a time, as on a processor, nothing does.
 
     Args:
-        network: (batch_size, ...) float32 on the device -> (batch_size, D).
-        inputs: (K, ...) float32 an image; K may differ and may be 0.
+        network: (batch_size, ...) on the device -> (batch_size, D).
+        inputs: (K, ...) an image, of one dtype; K may differ and may be 0.
 
     Returns:
         (K, D) float32 an image; D is 0 where there is no row at all.
