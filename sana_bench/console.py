@@ -107,8 +107,13 @@ def result_table(results: tuple[MetricResult, ...]) -> Table:
 
 
 def result_notes(results: tuple[MetricResult, ...]) -> list[str]:
-    """A line for every metric that has something to say beside its value."""
-    return [f"{each.metric}: {each.note}" for each in results if each.note]
+    """A line for every metric that has something to say beside its value, or no value."""
+    said = {each.metric: each.note or (_why_none(each) if each.value is None else "") for each in results}
+    return [f"{metric}: {words}" for metric, words in said.items() if words]
+
+
+def _why_none(result: MetricResult) -> str:
+    return ", ".join(f"{count} × {reason}" for reason, count in result.unscored_reasons.items())
 
 
 def outcome_reply(outcome: RunOutcome, code: int) -> Reply:
