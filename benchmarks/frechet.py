@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sana_bench.metrics.frechet import frechet_distance, frechet_of_subset, frechet_statistics
+from sana_bench.metrics.frechet_distance import frechet_distance, frechet_of_subset, frechet_statistics
 
 NUM_IMAGES, NUM_DIMENSIONS, REPLICATES = 500, 2048, 1000
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sana_bench.judge.pairs import Judge, Preference
-from sana_bench.selftest.results import Control
+from sana_bench.metrics import Control
 
 LEAST_TIES = 0.9
 """A judge that finds differences where there are none reports them of a fine-tune that changed nothing."""

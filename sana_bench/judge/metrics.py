@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sana_bench.errors import MetricError
 from sana_bench.judge.endpoint import endpoint_of, require_endpoint
 from sana_bench.judge.questions import QUESTIONS, question_digest
-from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
+from sana_bench.metrics import Control, MetricContext, ScoredSample, Unscored, register_metric
 from sana_bench.prompts import Expects
-
-if TYPE_CHECKING:
-    from sana_bench.selftest.results import Control
 
 IMAGE = "judge_image"
 # Of ten pairs one more lost than won: less than that is hard to tell from chance in a few dozen pairs.

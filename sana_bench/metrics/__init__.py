@@ -16,18 +16,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from sana_bench.errors import ConfigError
 from sana_bench.features import EXTRACTORS, ExtractorEntry, Features, pooled_features
 from sana_bench.prompts import Prompt, Target
+from sana_bench.records import Record
 from sana_bench.registry import Registry
 from sana_bench.store import Store, digest_of, sha256_file
-
-if TYPE_CHECKING:
-    from sana_bench.selftest.results import Control
 
 
 @dataclass(frozen=True)
@@ -137,6 +135,16 @@ class NotingMetric(SetMetric, Protocol):
 
     def note(self, samples: Sequence[ScoredSample]) -> str:
         """One clause on what it makes of these samples, at least one; empty where there is nothing to say."""
+
+
+class Control(Record):
+    """What a metric was held to beside damage: a share of cases that must be right."""
+
+    name: str
+    share: float
+    least: float
+    number: int
+    """Of cases."""
 
 
 @dataclass(frozen=True, kw_only=True)

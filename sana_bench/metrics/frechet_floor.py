@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sana_bench.metrics.frechet import frechet_distance
+from sana_bench.metrics.frechet_distance import frechet_distance
 
 FEWEST_REAL = 32
 """Below, quarters of the real images are too few for a covariance."""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sana_bench.errors import AssetError, StoreError
 from sana_bench.extract import in_order
 from sana_bench.features import EXTRACTORS, Features, View
-from sana_bench.metrics import MetricEntry
+from sana_bench.metrics import Control, MetricEntry
 from sana_bench.records import Record, Versioned
 from sana_bench.selftest.response import BLIND, MOST_UNSCORED, PASSES, Response
 from sana_bench.shipped import PACKAGE, cache_folder
@@ -23,16 +23,6 @@ from sana_bench.store import write_record
 CONTROLS = ("hand_beside", "face_beside")
 """Damage that leaves the part whole: a metric of the part that minds it has learned to see edits, not broken parts."""
 SHIPPED = PACKAGE / "selftest" / "results.json"
-
-
-class Control(Record):
-    """What a metric was held to beside damage: a share of cases that must be right."""
-
-    name: str
-    share: float
-    least: float
-    number: int
-    """Of cases."""
 
 
 class MetricSelfTest(Record):

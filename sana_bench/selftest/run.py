@@ -18,14 +18,14 @@ from sana_bench.data.openpeople import FULL_BODIES
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.extract import FeatureStore, in_order
 from sana_bench.features import EXTRACTORS
-from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored, require_services
+from sana_bench.metrics import METRICS, Control, MetricContext, MetricEntry, ScoredSample, Unscored, require_services
 from sana_bench.progress import progress
 from sana_bench.prompts import Target
 from sana_bench.provenance import collect_provenance
 from sana_bench.selftest.damage import Copy, damaged_copies, harmless_copies, kinds_to_test, photographs_for
 from sana_bench.selftest.photographs import PART_EXTRACTOR, Shown, look_at, photographs_of, points_of
 from sana_bench.selftest.response import Response, Units, auc, auc_interval, respond
-from sana_bench.selftest.results import Control, SelfTest, measure_seconds, summarise
+from sana_bench.selftest.results import SelfTest, measure_seconds, summarise
 from sana_bench.selftest.scenarios import DOSES, SCENARIOS
 from sana_bench.store import Store
 

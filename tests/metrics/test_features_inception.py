@@ -18,7 +18,7 @@ from sana_bench.errors import AssetError, ConfigError
 from sana_bench.features import EXTRACTORS, View
 from sana_bench.features.inception import SIDE, inception_view
 from sana_bench.metrics import METRICS
-from sana_bench.metrics.frechet import frechet_distance
+from sana_bench.metrics.frechet_distance import frechet_distance
 from sana_bench.pipeline import train_and_eval
 from sana_bench.shipped import cache_folder
 from tests.pretrained import put_asset

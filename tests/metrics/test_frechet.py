@@ -8,8 +8,8 @@ import pytest
 from sana_bench.errors import InsufficientSamplesError, MetricError
 from sana_bench.metrics import METRICS, MetricContext
 from sana_bench.metrics.feature_distance import feature_matrix
-from sana_bench.metrics.frechet import (MIN_IMAGES, Frechet, frechet_distance, frechet_of_subset,
-                                        frechet_statistics)
+from sana_bench.metrics.frechet import MIN_IMAGES, Frechet
+from sana_bench.metrics.frechet_distance import frechet_distance, frechet_of_subset, frechet_statistics
 from sana_bench.prompts import Target
 
 

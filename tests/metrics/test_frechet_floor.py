@@ -9,7 +9,7 @@ import pytest
 
 from sana_bench.config import load_config
 from sana_bench.metrics import METRICS
-from sana_bench.metrics.frechet import frechet_distance
+from sana_bench.metrics.frechet_distance import frechet_distance
 from sana_bench.metrics.frechet_floor import FEWEST_REAL, small_sample_floor
 from sana_bench.score import evaluate_metric
 from tests.contract.test_metrics import CONTEXT, samples_of

@@ -47,7 +47,7 @@ def test_order_of_images_is_nothing_and_a_subset_is_scored_as_if_it_were_alone()
 
 def test_lost_variety_is_seen_where_the_frechet_distance_rewards_it() -> None:
     """At N = 200 in 256 dimensions a generator with a tenth less spread beats the true one by FD, and not by MIND."""
-    from sana_bench.metrics.frechet import frechet_distance
+    from sana_bench.metrics.frechet_distance import frechet_distance
 
     real = normal(2000, 9, dimensions=256)
     true, narrow = normal(200, 10, dimensions=256), normal(200, 10, dimensions=256, spread=0.9)

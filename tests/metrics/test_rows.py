@@ -8,7 +8,7 @@ import pytest
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.metrics import METRICS, MetricContext, ScoredSample, Unscored
 from sana_bench.metrics.feature_distance import Rows, feature_rows, one_row_each
-from sana_bench.metrics.frechet import frechet_distance, frechet_of_subset, frechet_statistics
+from sana_bench.metrics.frechet_distance import frechet_distance, frechet_of_subset, frechet_statistics
 from sana_bench.metrics.kernel import cubic_kernel, kernel_distance, kernel_distance_of_subset, kernel_statistics, mean_kernel, statistics_under
 from sana_bench.metrics.mind import mind
 from sana_bench.prompts import Prompt, Target
