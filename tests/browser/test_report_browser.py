@@ -72,6 +72,7 @@ def test_verdict_table_and_worst_pairs_stand_without_scripts(browser, report_pat
 def test_hostile_prompt_is_text_in_page_and_viewer(page):
     assert page.locator("img[src=x]").count() == 0
     page.goto(page.url.partition("#")[0] + "#pair=p2_0&mode=side")
+    page.wait_for_selector("#viewer[open]")
     assert page.locator("#viewer-title").inner_text() == HOSTILE
     assert page.locator("img[src=x]").count() == 0 and page.locator("script").count() == 1
 
@@ -90,7 +91,8 @@ def test_arrows_modes_space_and_escape(page):
     assert current(page) == first
     for key, mode in zip("2341", ("slider", "onion", "flip", "side"), strict=True):
         page.keyboard.press(key)
-        assert stage.get_attribute("data-mode") == mode and f"mode={mode}" in page.url
+        assert stage.get_attribute("data-mode") == mode
+        page.wait_for_url(lambda url, mode=mode: f"mode={mode}" in url)  # the browser tells of its address later than of its page
     page.keyboard.press("Space")
     assert stage.get_attribute("data-mode") == "flip" and stage.get_attribute("data-front") == "baseline"
     assert page.locator("#stage [data-side=candidate]").is_hidden()
@@ -100,7 +102,8 @@ def test_arrows_modes_space_and_escape(page):
     page.keyboard.press("k")
     assert page.locator("#stage .keypoints").first.is_hidden()
     page.keyboard.press("Escape")
-    assert page.locator("#viewer").is_hidden() and "pair=" not in page.url
+    page.wait_for_selector("#viewer", state="hidden")
+    page.wait_for_url(lambda url: "pair=" not in url)
 
 
 def test_slider_moves_the_divider(page):
