@@ -65,7 +65,7 @@ def run_selftest(arguments: Arguments) -> Reply:
     Does it move, the right way, from dose to dose, from which dose on, how well does it tell damaged from whole (AUC, 0.5 is
     chance), and what is it blind to? Kinds of damage that a metric has learned from are not in it, nor are the people, but where groups
     of people are compared, whose rows say so. The first time it takes about half an hour; what was looked at is kept, but for features
-    of faces, and later it takes ten minutes.
+    of faces, and later it takes a quarter of an hour.
 
     A metric that asks a service, such as vlm_preference_hands, is tested only where it is named: it sends the photographs and their damaged
     copies, of synthetic people all, to the endpoint that you have set, some hundreds of times.

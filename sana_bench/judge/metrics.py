@@ -10,7 +10,7 @@ import numpy as np
 from sana_bench.errors import MetricError
 from sana_bench.judge.endpoint import endpoint_of, require_endpoint
 from sana_bench.judge.questions import QUESTIONS, question_digest
-from sana_bench.metrics import Control, MetricContext, ScoredSample, Unscored, register_metric
+from sana_bench.metrics import Control, MetricContext, ScoredSample, Unscored, register_metric, variant_of
 from sana_bench.prompts import Expects
 
 IMAGE = "judge_image"
@@ -77,8 +77,9 @@ class VlmPreference:
 
     @classmethod
     def of(cls, aspect: str) -> type[VlmPreference]:
-        card = (cls.__doc__ or "").replace("{what}", ASPECTS[aspect].what).replace("{aspect}", aspect)
-        return type(f"VlmPreference_{aspect}", (cls,), {"aspect": aspect, "__doc__": card})
+        made = variant_of(cls, aspect, what=ASPECTS[aspect].what, aspect=aspect)
+        made.aspect = aspect
+        return made
 
     def __init__(self, context: MetricContext) -> None:
         # Not needed to list metrics, and not free to import.

@@ -225,6 +225,14 @@ def metric_entry(cls: type, *, extractor: str, also_reads: tuple[str, ...] = (),
                        files=files, service=service, usual=usual, explanation=explanation, card=card, make=cls, **what_it_is)
 
 
+def variant_of(metric: type, of: str, /, **words: str) -> type:
+    """A subclass for one extractor or the like, in whose card every `{word}` is replaced."""
+    card = metric.__doc__ or ""
+    for word, replacement in words.items():
+        card = card.replace(f"{{{word}}}", replacement)
+    return type(f"{metric.__name__}_{of}", (metric,), {"__doc__": card})
+
+
 def has_no_rows(entry: ExtractorEntry) -> str:
     """Why there is no distance on an extractor, or nothing."""
     return "" if entry.pooled else "has nothing that distances are made of"

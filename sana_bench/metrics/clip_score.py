@@ -13,7 +13,7 @@ import numpy as np
 from sana_bench.errors import ConfigError
 from sana_bench.features import EXTRACTORS
 from sana_bench.features.open_clip_models import DEPICTS, FAMILY
-from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, metric_entry, register_metric
+from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, metric_entry, register_metric, variant_of
 
 CUT = "prompt longer than the model reads, cut"
 
@@ -48,7 +48,7 @@ class OfImageAndPrompt:
     @classmethod
     def on(cls, extractor: str) -> type[OfImageAndPrompt]:
         """The same metric on another extractor, with a card that names it."""
-        return type(f"{cls.__name__}_{extractor}", (cls,), {"__doc__": (cls.__doc__ or "").replace("{model}", extractor)})
+        return variant_of(cls, extractor, model=extractor)
 
     def __init__(self, context: MetricContext) -> None:
         """It needs no reference."""
@@ -56,24 +56,6 @@ class OfImageAndPrompt:
     def flag(self, sample: ScoredSample) -> str:
         """What must be said of an image's value: the model has not seen the whole prompt. Empty where there is nothing."""
         return CUT if sample.features[self.extractor]["truncated"][0] else ""
-
-
-# Two points: about what 25 paired prompts can show where a prompt's images differ by 2.5 points (standard deviation).
-@register_metric("clip_score_tiny_clip", version=1, kind="sample", extractor="clip_tiny", higher_is_better=True,
-                 unit="points of 100", budget=2.0, sees=("captions_swapped",))
-class ClipScoreTinyClip(OfImageAndPrompt):
-    """How well each image matches its prompt: 100 times the cosine of tiny-clip's image and text embeddings.
-
-    Formula: 100 max(cos(image, text), 0).
-    Source: Hessel et al. 2021 (arXiv 2104.08718), on torchmetrics' scale, without a prefix.
-    Limits: tiny-clip has seen seven people. It tells framing, view and setting well, expressions fairly, women from men not at all; it
-        does not look at hands. Values of another model, scale or prefix are not comparable. Prompts beyond its context are cut.
-    Use: compares two models on the same prompts. A higher score is no better picture.
-    """
-
-    def score(self, sample: ScoredSample) -> float:
-        features = sample.features[self.extractor]
-        return clip_score(features["image"], features["text"])
 
 
 class ClipScore(OfImageAndPrompt):
@@ -89,6 +71,20 @@ class ClipScore(OfImageAndPrompt):
     def score(self, sample: ScoredSample) -> float:
         features = sample.features[self.extractor]
         return clip_score(features["image"], features["text"])
+
+
+# Two points: about what 25 paired prompts can show where a prompt's images differ by 2.5 points (standard deviation).
+@register_metric("clip_score_tiny_clip", version=1, kind="sample", extractor="clip_tiny", higher_is_better=True,
+                 unit="points of 100", budget=2.0, sees=("captions_swapped",))
+class ClipScoreTinyClip(ClipScore):
+    """How well each image matches its prompt: 100 times the cosine of tiny-clip's image and text embeddings.
+
+    Formula: 100 max(cos(image, text), 0).
+    Source: Hessel et al. 2021 (arXiv 2104.08718), on torchmetrics' scale, without a prefix.
+    Limits: tiny-clip has seen seven people. It tells framing, view and setting well, expressions fairly, women from men not at all; it
+        does not look at hands. Values of another model, scale or prefix are not comparable. Prompts beyond its context are cut.
+    Use: compares two models on the same prompts. A higher score is no better picture.
+    """
 
 
 class ClipS(OfImageAndPrompt):

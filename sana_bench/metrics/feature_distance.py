@@ -9,7 +9,7 @@ import numpy as np
 
 from sana_bench.errors import InsufficientSamplesError, MetricError
 from sana_bench.features import EXTRACTORS, Features
-from sana_bench.metrics import MetricContext, ScoredSample, Unscored
+from sana_bench.metrics import MetricContext, ScoredSample, Unscored, variant_of
 
 
 USUAL = "efficientnet_lite0"
@@ -111,8 +111,7 @@ class FeatureDistance:
     @classmethod
     def on(cls, extractor: str) -> type[FeatureDistance]:
         """The same distance on the pooled features of an extractor, with a card that names it and what it sees of an image."""
-        card = (cls.__doc__ or "").replace("{features}", extractor).replace("{seen}", seen_of_image(EXTRACTORS.get(extractor).rows))
-        return type(f"{cls.__name__}_{extractor}", (cls,), {"__doc__": card})
+        return variant_of(cls, extractor, features=extractor, seen=seen_of_image(EXTRACTORS.get(extractor).rows))
 
     def __init__(self, context: MetricContext) -> None:
         entry, enlarged = EXTRACTORS.get(self.extractor), context.reference_enlarged or [1.0] * len(context.reference)

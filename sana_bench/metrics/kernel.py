@@ -72,21 +72,28 @@ def mean_kernel(kernel: Kernel, x: Rows, y: Rows, dtype: type = np.float64) -> n
     return means_NM
 
 
+def mean_of_distinct(kernel_NN: np.ndarray, indices: np.ndarray) -> float:
+    """Mean of a symmetric kernel over all pairs of different images among the chosen ones.
+
+    Args:
+        indices: (n,) integers with at least two distinct ones. A repeated image is never paired with itself, so that resampling
+            with repeats keeps the estimate unbiased.
+    """
+    counts_N = np.bincount(indices, minlength=len(kernel_NN)).astype(np.float64)
+    sums_N = np.concatenate([kernel_NN[first:first + MANY].astype(np.float64, copy=False) @ counts_N for first in range(0, len(kernel_NN), MANY)])
+    within = counts_N @ sums_N - np.square(counts_N) @ np.diag(kernel_NN)
+    return float(within / (counts_N.sum() ** 2 - np.square(counts_N).sum()))
+
+
 def kernel_distance_of_subset(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
     """MMD^2 of the chosen generated images; 0 on average for equal distributions, so it may be negative.
 
     Args:
         statistics: of `kernel_statistics`.
-        indices: (n,) integers into the generated images with at least two distinct ones. A repeated image is never
-            paired with itself, so that resampling with repeats keeps the estimate unbiased.
+        indices: (n,) integers into the generated images, as `mean_of_distinct` takes them.
     """
-    kernel_NN = statistics["kernel"]
-    counts_N = np.bincount(indices, minlength=len(kernel_NN)).astype(np.float64)
-    n = counts_N.sum()
-    sums_N = np.concatenate([kernel_NN[first:first + MANY].astype(np.float64, copy=False) @ counts_N for first in range(0, len(kernel_NN), MANY)])
-    within = counts_N @ sums_N - np.square(counts_N) @ np.diag(kernel_NN)
-    pairs = n**2 - np.square(counts_N).sum()
-    return float(within / pairs + statistics["real_mean"][0] - 2 * counts_N @ statistics["cross_mean"] / n)
+    cross = statistics["cross_mean"][indices].mean()
+    return float(mean_of_distinct(statistics["kernel"], indices) + statistics["real_mean"][0] - 2 * cross)
 
 
 def kernel_distance(generated_ND: np.ndarray, real_MD: np.ndarray) -> float:
