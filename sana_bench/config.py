@@ -61,6 +61,8 @@ class TrainSection(Section):
     weights: str = ""
     """LoRA in safetensors, as diffusers saves it, for the trainer `external`."""
     seed: int = 0
+    num_seeds: Positive = 1
+    """Train so many variants, with the seeds `seed`, `seed` + 1 and so on: the verdict then holds for the recipe and not for one fine-tune of it."""
     resolution: Side = 2048
     """Side of the square training views, in pixels."""
     max_train_steps: Positive = 500
@@ -157,6 +159,56 @@ class CompareSection(Section):
     num_resamples: Annotated[int, Field(ge=100)] = 2000
     seed: int = 0
     budgets: tuple[BudgetOverride, ...] = ()
+    num_looks: Positive = 1
+    """Draw the suite in so many blocks of prompts, look at the verdict after each, and stop where every gate is decided. Each look costs some
+    power: the chance of a false alarm is shared among them."""
+
+
+class GateSection(Section):
+    """What must hold. Each `[[gate]]` is one test in CI."""
+
+    name: Annotated[str, Field(max_length=120)] = ""
+    """How reports call it; empty: made of what it asks."""
+    metric: str
+    """A metric that passed its self-test."""
+    suite: str = ""
+    """The run's suite or its guard suite by name; empty: the run's suite."""
+    tag: str = ""
+    """Only prompts with this tag."""
+    group: Annotated[str, Field(pattern=r"^((gender|age|skin_tone)=[a-z0-9_]+)?$")] = ""
+    """Only images of one perceived group, as `gender=feminine`."""
+    floor: float | None = None
+    """The candidate's own value must not be below."""
+    ceiling: float | None = None
+    """The candidate's own value must not be above."""
+    budget: Annotated[float | None, Field(ge=0)] = None
+    """How much worse than the baseline is too much, in the metric's unit; without it, a relative budget, a floor or a ceiling: the metric's own."""
+    relative_budget: Annotated[float | None, Field(gt=0, lt=1)] = None
+    """The same as a share of the baseline's value: 0.05 is five percent."""
+    on_inconclusive: Literal["fail", "pass"] = "fail"
+    """What too few samples mean."""
+
+    @model_validator(mode="after")
+    def _check_demands(self) -> GateSection:
+        if self.budget is not None and self.relative_budget is not None:
+            raise ValueError("give budget or relative_budget, not both")
+        if self.tag and self.group:
+            raise ValueError("give tag or group, not both")
+        if self.floor is not None and self.ceiling is not None and self.floor > self.ceiling:
+            raise ValueError(f"no value is above the floor {self.floor} and below the ceiling {self.ceiling}")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Its name, or what it asks, as `hand_rate[tag=portrait]`."""
+        slices = ", ".join(filter(None, [self.suite, f"tag={self.tag}" if self.tag else "", self.group]))
+        return self.name or f"{self.metric}{f'[{slices}]' if slices else ''}"
+
+    @property
+    def compares(self) -> bool:
+        """Whether it needs a baseline."""
+        limits = self.floor is not None or self.ceiling is not None
+        return not limits or self.budget is not None or self.relative_budget is not None
 
 
 class RunSection(Section):
@@ -185,7 +237,17 @@ class RunConfig(Section):
     generate: GenerateSection = GenerateSection()
     score: ScoreSection = ScoreSection()
     compare: CompareSection = CompareSection()
+    gate: tuple[GateSection, ...] = ()
+    """What must hold; with none, nothing that is measured may regress."""
     run: RunSection = RunSection()
+
+    @model_validator(mode="after")
+    def _check_gates(self) -> RunConfig:
+        labels = [gate.label for gate in self.gate]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"two gates are called {', '.join(twice)}: give each a name of its own")
+        return self
 
     @model_validator(mode="after")
     def _check_tiles(self) -> RunConfig:

@@ -206,7 +206,7 @@ class TagScore(Record):
 
 
 class TagDifference(Record):
-    """Candidate minus baseline on one tag, over the pairs scored on both sides. Exploratory: no verdict rests on it."""
+    """Candidate minus baseline on one tag, over the pairs scored on both sides. Exploratory: no verdict rests on it unless a gate asks."""
 
     suite: str
     tag: str
@@ -217,6 +217,10 @@ class TagDifference(Record):
     num_pairs: int
     num_prompts: int
     enough: bool
+    p_value: float | None = None
+    """Two-sided, of no change, by sign flips over prompts."""
+    q_value: float | None = None
+    """The same after Benjamini-Hochberg over all tags and metrics of the suite: 0.05 means that of the tags so marked one in twenty is chance."""
 
 
 class Provenance(Record):
@@ -259,30 +263,6 @@ class BenchmarkResult(Versioned):
     stages: dict[str, StageCost]
 
 
-class Verdict(Record):
-    """One metric of the candidate against the baseline."""
-
-    metric: str
-    suite: str
-    outcome: Outcome
-    baseline: float | None
-    candidate: float | None
-    difference: float | None
-    """Candidate minus baseline, over the pairs scored on both sides."""
-    ci_low: float | None
-    ci_high: float | None
-    budget: float
-    num_pairs: int
-    smallest_detectable_effect: float | None
-    """Difference that this many pairs would find with 80 % power."""
-    num_prompts_needed: int | None
-    """Prompts that would make an inconclusive verdict conclusive; None where that is not the outcome."""
-    unit: str
-    higher_is_better: bool
-    reason: str
-    """Why this outcome, in one sentence."""
-
-
 class WorstSample(Record):
     """A pair whose candidate lost most on some metric."""
 
@@ -296,12 +276,62 @@ class WorstSample(Record):
     """Loss in units of the metric's budget; sorts the list."""
 
 
+class Verdict(Record):
+    """One metric of the candidate against the baseline, on a whole suite or on a slice of it."""
+
+    metric: str
+    suite: str
+    tag: str = ""
+    """Only the prompts with this tag; empty: all."""
+    group: str = ""
+    """Only the images of one perceived group, as `gender=feminine`; empty: all."""
+    gate: str = ""
+    """Name of the gate that asked; empty where none did."""
+    outcome: Outcome
+    passed: bool = True
+    """Whether it lets a run pass: what the exit code, JUnit and every rendering go by."""
+    baseline: float | None
+    candidate: float | None
+    difference: float | None
+    """Candidate minus baseline, over the pairs scored on both sides."""
+    ci_low: float | None
+    ci_high: float | None
+    budget: float
+    """How much worse is too much, in the metric's unit."""
+    floor: float | None = None
+    """What the candidate's own value must not be below; None where nothing was asked."""
+    ceiling: float | None = None
+    num_pairs: int
+    num_prompts: int = 0
+    num_training_seeds: int = 1
+    """Fine-tunes of the candidate whose spread is in the interval. With one, another fine-tune may come out otherwise."""
+    test: Literal["", "sign flips", "label permutation", "t"] = ""
+    """What the p-value is of; empty where there is none."""
+    p_value: float | None = None
+    """Two-sided, of no change."""
+    p_adjusted: float | None = None
+    """The same after Holm, over everything that decides together."""
+    smallest_detectable_effect: float | None
+    """True change that would be found in 80 % of runs of this size."""
+    num_prompts_needed: int | None
+    """Prompts that would make an inconclusive verdict conclusive, those already drawn among them; None where that is not the outcome."""
+    unit: str
+    higher_is_better: bool
+    reason: str
+    """Why this outcome, in one sentence."""
+    worst: tuple[WorstSample, ...] = ()
+    """Pairs that lost most on this metric and slice, of a gate."""
+
+
 class RegressionReport(Versioned):
     """The verdict. `compare` is the only place that makes one; everything else renders it."""
 
     outcome: Literal["passed", "regressed"]
     headline: str
     verdicts: tuple[Verdict, ...]
+    """Every metric of every suite. Where there are gates, only those decide."""
+    gates: tuple[Verdict, ...] = ()
+    """One for each [[gate]]."""
     worst_samples: tuple[WorstSample, ...]
     guard_worst_samples: tuple[WorstSample, ...] = ()
     """The same of the guard suite; its verdicts are among the others, with its name."""
@@ -315,6 +345,11 @@ class RegressionReport(Versioned):
     confidence: float
     num_resamples: int
     seed: int
+
+    @property
+    def deciding(self) -> tuple[Verdict, ...]:
+        """What the outcome rests on: the gates, or every metric where no gate is declared."""
+        return self.gates or self.verdicts
 
 
 class Acceptance(Versioned):

@@ -49,6 +49,8 @@ class ResultBundle:
     """By set metric."""
     guard: ResultBundle | None = None
     """Of the guard suite; None where there is none."""
+    replicates: tuple[ResultBundle, ...] = ()
+    """The same suite drawn by the fine-tunes from the other training seeds; empty with a single seed."""
 
 
 def loss_in_budgets(result: MetricResult, difference: float, budget: float) -> float:

@@ -17,7 +17,7 @@ from sana_bench.store import digest_of
 from sana_bench.training import TrainedWeights, TrainingContext, register_trainer
 
 WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
-NOT_IN_IDENTITY = {"weights", "checkpointing_steps"}
+NOT_IN_IDENTITY = {"weights", "checkpointing_steps", "num_seeds"}
 """Settings that do not change the weights this trainer makes."""
 
 
