@@ -23,10 +23,10 @@ from sana_bench.prompts import Attribute, Target
 from sana_bench.records import Composition, GroupScore, Measure, PromptComposition, Score
 from sana_bench.selftest.agreement import AGREEMENT
 from sana_bench.selftest.results import shipped_fact
-from sana_bench.statistics import mean_interval, set_interval
+from sana_bench.statistics import mean_interval, set_interval, share_bounds
 from sana_bench.store import digest_of
 
-VERSION = 2
+VERSION = 3
 """Goes up when the numbers move."""
 
 FEWEST_PICTURES = 10
@@ -165,8 +165,8 @@ def _group_score(attribute: Attribute, group: str, metric: str, members: Sequenc
     scored = [sample for sample in members if (metric, sample.sample_id) in values]
     prompts = [sample.prompt.id for sample in scored]
     enough = len(set(prompts)) >= SMALLEST_GROUP
-    value, low, high = mean_interval(
-        np.array([values[metric, sample.sample_id] for sample in scored]), prompts, confidence=settings.confidence,
-        num_resamples=settings.num_resamples, seed=settings.seed) if enough else (None,) * 3
+    numbers = np.array([values[metric, sample.sample_id] for sample in scored])
+    value, low, high = mean_interval(numbers, prompts, confidence=settings.confidence, num_resamples=settings.num_resamples, seed=settings.seed,
+                                     bounds=share_bounds(numbers)) if enough else (None,) * 3
     return GroupScore(attribute=attribute, group=group, metric=metric, value=value, low=low, high=high, num_images=len(scored),
                       num_prompts=len(set(prompts)), enough=enough)

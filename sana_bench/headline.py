@@ -10,18 +10,20 @@ from sana_bench.records import Verdict
 MAX_NAMED = 4
 
 
-def headline(verdicts: Sequence[Verdict], *, suite: str, failed: bool, compared: bool, baseline_name: str, obstacle: str) -> str:
+def headline(verdicts: Sequence[Verdict], *, suite: str, failed: bool, compared: bool, baseline_name: str, obstacle: str,
+             gated: bool = False) -> str:
     """The report in one sentence.
 
     Args:
         suite: whose verdicts need not say so.
         compared: whether there is a baseline.
         obstacle: why nothing at all can be compared with it; empty where something can.
+        gated: whether the verdicts are those of gates, of which some need no baseline.
     """
-    if not compared:
+    if not compared and not gated:
         return (f'No baseline "{baseline_name}" was accepted yet, so nothing was compared; if this result is good, make it '
                 f'the baseline with: sana-bench accept <run folder> --reason "..."')
-    if obstacle or not verdicts:
+    if not gated and (obstacle or not verdicts):
         obstacle = obstacle or "neither side was measured on any metric"
         return f'Nothing can be compared with baseline "{baseline_name}": {obstacle}.'
     groups = defaultdict(list)
@@ -34,7 +36,7 @@ def headline(verdicts: Sequence[Verdict], *, suite: str, failed: bool, compared:
                "improved": "got better", "inconclusive": "cannot be told yet", "unchanged": "did not change"}
     parts = [f"{len(groups[outcome])} {phrase}{_named(groups[outcome], suite)}"
              for outcome, phrase in phrases.items() if outcome in groups]
-    return f"{start}: of {len(verdicts)} metrics, {', '.join(parts)}."
+    return f"{start}: of {len(verdicts)} {'gates' if gated else 'metrics'}, {', '.join(parts)}."
 
 
 def _named(verdicts: list[Verdict], suite: str) -> str:
@@ -42,7 +44,8 @@ def _named(verdicts: list[Verdict], suite: str) -> str:
     if verdicts[0].outcome == "unchanged":
         return ""
     changed = verdicts[0].outcome in ("regressed", "improved")
-    names = [each.metric + ("" if each.suite == suite else f" of {each.suite}") + (f" {each.difference:+.3g}" if changed else "") for each in verdicts]
+    names = [(each.gate or each.metric) + ("" if each.suite == suite else f" of {each.suite}")
+             + (f" {each.difference:+.3g}" if changed and each.difference is not None else "") for each in verdicts]
     text = ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
     needed = [each.num_prompts_needed for each in verdicts if each.num_prompts_needed]
     return f" ({text}; about {max(needed)} prompts would tell)" if needed else f" ({text})"

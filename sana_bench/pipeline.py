@@ -210,7 +210,7 @@ def _make_run_folder(config: RunConfig, run_dir: Path, candidate: ResultBundle, 
     declare(config.score.clip_model)
     with measure() as meter:
         baseline = load_bundle(baseline_folder) if baseline_folder else None
-        report = compare(candidate, baseline, config.compare, name)
+        report = compare(candidate, baseline, config.compare, name, config.gate)
         stages = {**_stages_of(candidate), "compare": meter.cost()}
     with measure() as meter:
         if candidate.guard:

@@ -30,7 +30,7 @@ from sana_bench.provenance import collect_provenance, package_versions
 from sana_bench.records import BenchmarkResult, Checkpoint, MetricResult, Sample, SampleSet, Score, StageCost
 from sana_bench.results import SetStatistics, write_bundle
 from sana_bench.selftest.results import why_not_judged
-from sana_bench.statistics import mean_interval, set_interval
+from sana_bench.statistics import INTERVALS_VERSION, mean_interval, set_interval, share_bounds
 from sana_bench.store import Store, digest_of, write_bytes, write_record
 from sana_bench.tags import TAGS_VERSION, tag_scores, tags_of
 
@@ -70,7 +70,7 @@ def result_digest(config: RunConfig, sample_set_digest: str, suite: PromptSuite,
     return digest_of([sample_set_digest, suite.digest, base.sample_set.digest if base else "",
                       [[entry.name, entry.version, entry.budget, entry.extractor_digest(), why_not_judged(entry)] for entry in entries],
                       [EXTRACTORS.get(name).digest() for name in in_order(DRAWN.values())], data_digest(config.data.reference),
-                      demographics_digest(), TAGS_VERSION, config.compare.confidence, config.compare.num_resamples, config.compare.seed, package_versions(),
+                      demographics_digest(), TAGS_VERSION, INTERVALS_VERSION, config.compare.confidence, config.compare.num_resamples, config.compare.seed, package_versions(),
                       device_in_identity(config.run.device)])
 
 
@@ -153,7 +153,7 @@ def evaluate_metric(entry: MetricEntry, metric: SampleMetric | SetMetric, sample
     if entry.kind == "sample":
         numbers = np.array([values[sample.sample_id] for sample in usable], dtype=float)
         value, low, high = mean_interval(numbers, prompts, confidence=settings.confidence,
-                                         num_resamples=settings.num_resamples, seed=settings.seed) if usable else (None,) * 3
+                                         num_resamples=settings.num_resamples, seed=settings.seed, bounds=share_bounds(numbers)) if usable else (None,) * 3
     else:
         held, value, low, high = _set_value(entry, metric, usable, prompts, settings.confidence)
     flags = {sample.sample_id: flag for sample in usable if (flag := metric.flag(sample))} if hasattr(metric, "flag") else {}

@@ -12,9 +12,10 @@ import numpy as np
 from sana_bench.config import CompareSection
 from sana_bench.prompts import PromptSuite
 from sana_bench.records import Sample, Score, TagDifference, TagScore
-from sana_bench.statistics import Interval, fewest_prompts, mean_interval
+from sana_bench.significance import benjamini_hochberg, fewest_prompts, sign_flip_test
+from sana_bench.statistics import Interval, mean_interval, share_bounds
 
-TAGS_VERSION = 1
+TAGS_VERSION = 2
 """Goes up when the numbers move."""
 
 
@@ -35,30 +36,40 @@ def tag_scores(prompt_tags: Mapping[str, Sequence[str]], samples: Iterable[Sampl
         TagScore(tag=tag, metric=metric, value=found.value, low=found.low, high=found.high, num_images=len(chosen),
                  num_prompts=len(set(chosen)), enough=_enough(chosen, settings))
         for metric, rows in by_metric.items()
-        for tag, chosen, found in _by_tag([prompt for prompt, _ in rows], [value for _, value in rows], prompt_tags, settings))
+        for values in [np.array([value for _, value in rows], dtype=float)]
+        for tag, at, chosen, found in _by_tag([prompt for prompt, _ in rows], values, share_bounds(values), prompt_tags, settings))
 
 
 def tag_differences(suite: str, metric: str, prompt_ids: Sequence[str], differences_N: np.ndarray, prompt_tags: Mapping[str, Sequence[str]],
-                    settings: CompareSection) -> list[TagDifference]:
-    """One for every tag of these pairs' prompts.
+                    settings: CompareSection, bounds: tuple[float, float] | None = None) -> list[TagDifference]:
+    """One for every tag of these pairs' prompts, without q-values.
 
     Args:
         prompt_ids: of N pairs.
         differences_N: (N,) float, candidate minus baseline.
+        bounds: of a difference, where they are known.
     """
     return [TagDifference(suite=suite, tag=tag, metric=metric, difference=found.value, low=found.low, high=found.high, num_pairs=len(chosen),
-                          num_prompts=len(set(chosen)), enough=_enough(chosen, settings))
-            for tag, chosen, found in _by_tag(prompt_ids, differences_N, prompt_tags, settings)]
+                          num_prompts=len(set(chosen)), enough=_enough(chosen, settings),
+                          p_value=sign_flip_test(differences_N[at], chosen, seed=settings.seed) if _enough(chosen, settings) else None)
+            for tag, at, chosen, found in _by_tag(prompt_ids, differences_N, bounds, prompt_tags, settings)]
 
 
-def _by_tag(prompt_ids: Sequence[str], values: Sequence[float] | np.ndarray, prompt_tags: Mapping[str, Sequence[str]],
-            settings: CompareSection) -> Iterator[tuple[str, list[str], Interval]]:
-    """(tag, prompt of each value with it, mean and interval over prompts) of every tag, in alphabetical order."""
+def with_q_values(found: Sequence[TagDifference]) -> list[TagDifference]:
+    """The same, with what so many looks leave of their p-values."""
+    tested = [each for each in found if each.p_value is not None]
+    q_values = iter(benjamini_hochberg([each.p_value for each in tested]))
+    return [each if each.p_value is None else each.model_copy(update={"q_value": next(q_values)}) for each in found]
+
+
+def _by_tag(prompt_ids: Sequence[str], values: np.ndarray, bounds: tuple[float, float] | None, prompt_tags: Mapping[str, Sequence[str]],
+            settings: CompareSection) -> Iterator[tuple[str, list[int], list[str], Interval]]:
+    """(tag, places of the values with it, prompt of each, mean and interval over prompts) of every tag, in alphabetical order."""
     for tag in sorted({tag for prompt_id in set(prompt_ids) for tag in prompt_tags.get(prompt_id, ())}):
         at = [place for place, prompt_id in enumerate(prompt_ids) if tag in prompt_tags.get(prompt_id, ())]
         chosen = [prompt_ids[place] for place in at]
-        yield tag, chosen, mean_interval(np.asarray(values, dtype=float)[at], chosen, confidence=settings.confidence,
-                                         num_resamples=settings.num_resamples, seed=settings.seed)
+        yield tag, at, chosen, mean_interval(values[at], chosen, confidence=settings.confidence, num_resamples=settings.num_resamples,
+                                             seed=settings.seed, bounds=bounds)
 
 
 def _enough(prompt_ids: Sequence[str], settings: CompareSection) -> bool:

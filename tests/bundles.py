@@ -10,9 +10,10 @@ import numpy as np
 
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.metrics import METRICS, MetricEntry, register_metric
+from sana_bench.metrics.feature_distance import joined
 from sana_bench.records import BenchmarkResult, MetricResult, Provenance, Sample, Score, StageCost
 from sana_bench.results import GUARD_FOLDER, ResultBundle, SetStatistics, write_bundle
-from sana_bench.store import write_bytes
+from sana_bench.store import digest_of, write_bytes
 
 SET_METRIC = "spread_of_tests"
 
@@ -31,6 +32,10 @@ def set_metric_registered() -> Iterator[MetricEntry]:
                 if len(indices) < 4:
                     raise InsufficientSamplesError(f"needs 4 samples, not {len(indices)}")
                 return float(statistics["values"][indices].var())
+
+            @staticmethod
+            def join(baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+                return joined(baseline, candidate, ("values",))
 
         yield METRICS.get(SET_METRIC)
     finally:
@@ -66,7 +71,8 @@ def make_bundle(scores: Mapping[str, Sequence[float | None]], *, folder: Path = 
     order = range(num) if order is None else order
     ids = [f"p{index // images:02d}_{index % images}" for index in range(num)]
     samples = tuple(Sample(sample_id=ids[at], prompt_id=ids[at][:3], sample_index=at % images, seed=seed + at, width=2048,
-                           height=2048, file_name=f"{ids[at]}.png", pixels_sha256="0" * 64) for at in order)
+                           height=2048, file_name=f"{ids[at]}.png", pixels_sha256=digest_of([values[at] for values in [*scores.values(), *sets.values()]]))
+                    for at in order)
     rows = tuple(Score(sample_id=ids[at], metric=name, value=values[at],
                        reason="" if values[at] is not None else "no hand found")
                  for name, values in scores.items() for at in order)

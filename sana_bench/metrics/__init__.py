@@ -129,6 +129,14 @@ class SetMetric(Protocol):
             InsufficientSamplesError: too few samples to mean anything.
         """
 
+    @staticmethod
+    def join(baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        """Statistics of both sides' samples as one set, the baseline's first, so that samples can change sides.
+
+        Returns:
+            None where what is kept of the samples does not tell how those of one side are to those of the other.
+        """
+
 
 class NotingMetric(SetMetric, Protocol):
     """A set metric that has something to say beside its value."""

@@ -33,13 +33,13 @@ def cosine_distance(one_D: np.ndarray, other_D: np.ndarray) -> float:
     return float(np.square(unit_D - other_unit_D).sum() / 2)  # exactly 0 for equal features, as 1 - cos would not be
 
 
-def paired_kernel(images_ND: np.ndarray, base_ND: np.ndarray) -> np.ndarray:
-    """(N, N) symmetric: k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i), x the images and y the base's own, pair by pair.
+def paired_kernel(images_ND: np.ndarray, base_ND: np.ndarray, other_images_MD: np.ndarray, other_base_MD: np.ndarray) -> np.ndarray:
+    """(N, M): k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i), x the images and y the base's own, pair by pair.
 
-    Its mean over distinct i and j is the unbiased MMD^2 of two samples that come in pairs, and 0 where both are the same.
+    Between a set of pairs and itself, its mean over distinct i and j is the unbiased MMD^2 of two samples that come in pairs, and 0 where both are the same.
     """
-    cross_NN = cubic_kernel(images_ND, base_ND)
-    return cubic_kernel(images_ND, images_ND) + cubic_kernel(base_ND, base_ND) - cross_NN - cross_NN.T
+    return (cubic_kernel(images_ND, other_images_MD) + cubic_kernel(base_ND, other_base_MD) - cubic_kernel(images_ND, other_base_MD)
+            - cubic_kernel(base_ND, other_images_MD))
 
 
 class Drift:
@@ -88,18 +88,27 @@ class KernelDistanceToBase:
         return None if sample.sample_id in self.base else NO_BASE_IMAGE
 
     def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
-        """`kernel`: (N, N) float64."""
+        """`kernel`: (N, N) float64; `images` and `base`: (N, D) float32 features, where a file may hold them."""
         if not samples:
             return {"kernel": np.empty((0, 0))}
         array = EXTRACTORS.get(self.extractor).pooled
         images_ND, base_ND = (feature_matrix([features[self.extractor] for features in side], array) for side in (
             [sample.features for sample in samples], [self.base[sample.sample_id] for sample in samples]))
-        return {"kernel": paired_kernel(images_ND, base_ND)}
+        features = {"images": images_ND.astype(np.float32), "base": base_ND.astype(np.float32)} if EXTRACTORS.get(self.extractor).kept else {}
+        return {"kernel": paired_kernel(images_ND, base_ND, images_ND, base_ND)} | features
 
     @staticmethod
     def evaluate(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
         check_num_images(len(np.unique(indices)), MIN_IMAGES, "generated")
         return 1000 * mean_of_distinct(statistics["kernel"], indices)
+
+    @staticmethod
+    def join(baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        """The kernel between the sides is made of the features, which a baseline from before they were kept lacks."""
+        if not all("images" in side for side in (baseline, candidate)):
+            return None
+        cross = paired_kernel(*(side[name].astype(np.float64) for side in (baseline, candidate) for name in ("images", "base")))
+        return {"kernel": np.block([[baseline["kernel"], cross], [cross.T, candidate["kernel"]]])}
 
 
 # A fifth of the way to an unrelated picture, which is 0.49 of EfficientNet's and 0.83 of tiny-clip's on photographs. Of tiny-sana's images of

@@ -14,6 +14,7 @@ import numpy as np
 
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.metrics import MetricContext, ScoredSample, Unscored, register_metric
+from sana_bench.metrics.feature_distance import joined
 from sana_bench.metrics.perceived import ATTRIBUTES, NO_TARGET, STATED, perceived_class
 from sana_bench.prompts import Attribute
 
@@ -64,6 +65,10 @@ class _Diversity:
                 f"{num_images} image(s) of open prompts with a determined person, diversity needs at least {MIN_IMAGES}: "
                 "add prompts that leave the attribute open, or raise generate.num_images_per_prompt")
         return closeness_to_target(statistics["labels"][indices], statistics["target"])
+
+    @staticmethod
+    def join(baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        return joined(baseline, candidate, ("labels",))
 
 
 # 0.1 everywhere: one person in ten moved to another class. With the few dozen images of a short run, less is chance.

@@ -93,6 +93,21 @@ def rows_of(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> np.nda
     return np.concatenate([np.arange(start, end) for start, end in zip(starts, ends, strict=True)])
 
 
+def joined(baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray], per_row: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """Statistics of both sides as one set, of which these arrays have a row on their first axis and the others are the same on both sides.
+
+    Returns:
+        None where one side lacks such an array.
+    """
+    if not all(name in side for name in per_row for side in (baseline, candidate)):
+        return None
+    both = {**baseline, **{name: np.concatenate([baseline[name], candidate[name]]) for name in per_row}}
+    if "owner" not in baseline and "owner" not in candidate:
+        return both
+    owners = [side.get("owner", np.arange(len(side[per_row[0]]))) for side in (baseline, candidate)]
+    return {**both, "owner": np.concatenate([owners[0], owners[1] + len(np.unique(owners[0]))])}
+
+
 class FeatureDistance:
     """A set metric on the pooled features of its extractor. A subclass says how they are reduced and what the distance is.
 
@@ -101,6 +116,8 @@ class FeatureDistance:
 
     extractor: str
     """Set by `register_metric`."""
+    per_row: tuple[str, ...] = ()
+    """Arrays of `reduce` with a generated row on their first axis, where all else is of the reference alone."""
     min_images: int
     """Fewest images, on either side, that it says anything about."""
     reduce: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
@@ -139,3 +156,7 @@ class FeatureDistance:
     def evaluate(cls, statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
         check_num_images(len(np.unique(indices)), cls.min_images, "generated")
         return cls.distance(statistics, rows_of(statistics, indices))
+
+    @classmethod
+    def join(cls, baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        return joined(baseline, candidate, cls.per_row) if cls.per_row else None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from sana_bench.features import EXTRACTORS, ExtractorEntry
 from sana_bench.metrics import METRICS, MetricEntry, ScoredSample, has_no_rows, metric_entry, on_every_extractor
 from sana_bench.metrics.feature_distance import USUAL, FeatureDistance
-from sana_bench.metrics.frechet_distance import frechet_of_subset, frechet_statistics
+from sana_bench.metrics.frechet_distance import frechet_of_subset, frechet_statistics, joined_frechet_statistics
 from sana_bench.metrics.frechet_floor import small_sample_floor
 
 # A covariance of N images has rank N - 1 at most. Below eight, which image is left out moves it more than a model does.
@@ -34,6 +34,10 @@ class Frechet(FeatureDistance):
 
     def reduce(self, generated_RD: np.ndarray, real_SD: np.ndarray) -> dict[str, np.ndarray]:
         return frechet_statistics(generated_RD, real_SD, only_similarities=not EXTRACTORS.get(self.extractor).kept)
+
+    @classmethod
+    def join(cls, baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        return joined_frechet_statistics(baseline, candidate)
 
     def note(self, samples: Sequence[ScoredSample]) -> str:
         """What people must know beside the value: how much of it few images alone would make. Of several rows an image, which are not independent, nothing."""

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sana_bench.metrics.feature_distance import joined
+
 
 def frechet_statistics(generated_ND: np.ndarray, real_MD: np.ndarray, *, only_similarities: bool = False) -> dict[str, np.ndarray]:
     """What the distance of any subset of the generated rows needs.
@@ -30,7 +32,7 @@ def frechet_statistics(generated_ND: np.ndarray, real_MD: np.ndarray, *, only_si
 
     Returns:
         Up to N = D and for only_similarities, `gram`: (N, N) inner products of the generated features about the real mean, and `folded_gram`: the same with
-        the real covariance between. Above, `along_axes`: (N, D) the generated features about the real mean along the real
+        the real covariance between; but for only_similarities also what they are products of, in float32, for `joined_frechet_statistics`. Above, `along_axes`: (N, D) the generated features about the real mean along the real
         covariance's axes, and `axis_variances`: (D,) its variances along them. In both, `real_trace`: (1,) its trace. All float64:
         the roots of float32's rounding errors would add up.
     """
@@ -41,8 +43,18 @@ def frechet_statistics(generated_ND: np.ndarray, real_MD: np.ndarray, *, only_si
     if len(shifted_ND) > shifted_ND.shape[1] and not only_similarities:
         variances_D, axes_DD = np.linalg.eigh(centred_MD.T @ centred_MD / freedom)
         return {"along_axes": shifted_ND @ axes_DD, "axis_variances": variances_D.clip(0), "real_trace": real_trace}
-    projected_NM = shifted_ND @ centred_MD.T
-    return {"gram": shifted_ND @ shifted_ND.T, "folded_gram": projected_NM @ projected_NM.T / freedom, "real_trace": real_trace}
+    projected_NM = shifted_ND @ centred_MD.T / np.sqrt(freedom)
+    grams = {"gram": shifted_ND @ shifted_ND.T, "folded_gram": projected_NM @ projected_NM.T, "real_trace": real_trace}
+    return grams if only_similarities else grams | {"shifted": shifted_ND.astype(np.float32), "projected": projected_NM.astype(np.float32)}
+
+
+def joined_frechet_statistics(baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """Statistics of the rows of both sides as one set; None where only similarities of one side are there, or each side has another form."""
+    both = joined(baseline, candidate, ("along_axes",)) or joined(baseline, candidate, ("shifted", "projected"))
+    if both is None or "shifted" not in both:
+        return both
+    shifted, projected = both.pop("shifted").astype(np.float64), both.pop("projected").astype(np.float64)
+    return both | {"gram": shifted @ shifted.T, "folded_gram": projected @ projected.T}
 
 
 def frechet_of_subset(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:

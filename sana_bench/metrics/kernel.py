@@ -116,12 +116,23 @@ class KernelFamily(FeatureDistance):
     """What MMD^2 is multiplied by, to be read."""
 
     def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
-        return statistics_under(self.kernel, self._rows([sample.features[self.extractor] for sample in samples]), self.real)
+        generated = self._rows([sample.features[self.extractor] for sample in samples])
+        features = {"features": generated.features_RD.astype(np.float32), "image": generated.owner_R} if EXTRACTORS.get(self.extractor).kept else {}
+        return statistics_under(self.kernel, generated, self.real) | features
 
     @classmethod
     def evaluate(cls, statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
         check_num_images(len(np.unique(indices)), cls.min_images, "generated")
         return cls.scale * kernel_distance_of_subset(statistics, indices)
+
+    @classmethod
+    def join(cls, baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        """The kernel between the sides is made of the features, which a baseline from before they were kept lacks."""
+        if not all("features" in side for side in (baseline, candidate)):
+            return None
+        cross = mean_kernel(cls.kernel, *(Rows(side["features"].astype(np.float64), side["image"]) for side in (baseline, candidate)))
+        return {"kernel": np.block([[baseline["kernel"], cross], [cross.T, candidate["kernel"]]]),
+                "cross_mean": np.concatenate([baseline["cross_mean"], candidate["cross_mean"]]), "real_mean": baseline["real_mean"]}
 
 
 class KernelDistance(KernelFamily):

@@ -54,7 +54,7 @@ def recall_statistics(generated_ND: np.ndarray, real_MD: np.ndarray) -> dict[str
 class _Manifold(FeatureDistance):
     """More images than neighbours, on either side."""
 
-    min_images = K + 2
+    min_images, per_row = K + 2, ("inside",)
     reduce = staticmethod(ball_statistics)
 
 
@@ -109,7 +109,7 @@ class Recall(_Manifold):
     Use: compares two models at one number of images, with the same real images.
     """
 
-    reduce = staticmethod(recall_statistics)
+    reduce, per_row = staticmethod(recall_statistics), ()
 
     @staticmethod
     def distance(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:

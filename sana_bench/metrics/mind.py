@@ -86,7 +86,7 @@ class Mind(FeatureDistance):
     Use: compares two models at the same N with the same real images. Its absolute value means nothing.
     """
 
-    min_images = MIN_IMAGES
+    min_images, per_row = MIN_IMAGES, ("projections",)
     reduce = staticmethod(mind_statistics)
     distance = staticmethod(mind_of_subset)
 

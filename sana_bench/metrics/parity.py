@@ -25,9 +25,10 @@ import numpy as np
 
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, ScoredSample, Unscored, register_metric
+from sana_bench.metrics.feature_distance import joined
 from sana_bench.metrics.perceived import ATTRIBUTES, NO_FACE, NOT_SEEN, perceived_class
 from sana_bench.prompts import Attribute
-from sana_bench.statistics import fewest_prompts
+from sana_bench.significance import fewest_prompts
 
 GROUPED: tuple[Attribute, ...] = ("gender", "skin_tone")
 
@@ -103,6 +104,10 @@ class _Parity:
                 f"prompts ({_sizes(statistics, chosen)}): add prompts that leave the person open, or raise "
                 f"generate.num_images_per_prompt")
         return max(known)
+
+    @staticmethod
+    def join(baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        return joined(baseline, candidate, ("values", "prompts", *GROUPED))
 
 
 def _label(attribute: Attribute, sample: ScoredSample) -> int:

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sana_bench.features import EXTRACTORS
 from sana_bench.metrics import MetricContext, MetricEntry, metric_entry, on_every_extractor
 from sana_bench.metrics.composition import vendi_score
-from sana_bench.metrics.feature_distance import FeatureDistance, check_num_images
+from sana_bench.metrics.feature_distance import FeatureDistance, check_num_images, joined
 
 MIN_IMAGES = 4
 
@@ -40,13 +41,21 @@ class VendiImages(FeatureDistance):
 
     def statistics(self, samples) -> dict[str, np.ndarray]:
         features_nD = self._rows([sample.features[self.extractor] for sample in samples]).features_RD
-        return {"similarity": cosine_similarity(features_nD) if len(samples) else np.zeros((0, 0))}
+        if not len(samples):
+            return {"similarity": np.zeros((0, 0))}
+        features = {"features": features_nD.astype(np.float32)} if EXTRACTORS.get(self.extractor).kept else {}
+        return {"similarity": cosine_similarity(features_nD)} | features
 
     @classmethod
     def evaluate(cls, statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:
         chosen = np.unique(indices)
         check_num_images(len(chosen), MIN_IMAGES, "generated")
         return vendi_score(statistics["similarity"][np.ix_(chosen, chosen)])
+
+    @classmethod
+    def join(cls, baseline: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+        both = joined(baseline, candidate, ("features",))
+        return both and {"similarity": cosine_similarity(both["features"].astype(np.float64))}
 
 
 def _vendi_on(extractor: str) -> MetricEntry:

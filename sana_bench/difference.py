@@ -1,0 +1,155 @@
+"""Candidate minus baseline on pairs: how large, how uncertain, and whether chance explains it. No verdict is made here; see compare.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sana_bench.config import CompareSection
+from sana_bench.pairs import Pairs
+from sana_bench.records import GroupScore
+from sana_bench.significance import label_permutation_test, sign_flip_test, t_test
+from sana_bench.statistics import Interval, cluster_sums, jackknife, mean_estimate, share_bounds, standard_error, student_interval, t_quantile
+
+Test = Literal["", "sign flips", "label permutation", "t"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """In the metric's unit."""
+
+    interval: Interval
+    error: float | None
+    """Standard error; None where too few samples leave nothing to estimate it from."""
+    degrees_of_freedom: float
+    seed_error: float
+    """The part of it that is between training seeds, which more prompts do not shrink; 0 with a single seed."""
+    test: Test
+    p_value: float | None
+    """Two-sided, of no change."""
+    num_prompts: int
+
+
+def measure_difference(pairs: Pairs, settings: CompareSection) -> Difference:
+    """Candidate minus baseline over all pairs.
+
+    Raises:
+        InsufficientSamplesError: too few pairs for the metric to have a value.
+    """
+    num_prompts, everything = len(set(pairs.prompt_ids)), np.arange(len(pairs.sample_ids))
+    if pairs.same_images and num_prompts and pairs.value(0, everything) == pairs.value(1, everything):
+        return Difference(Interval(0.0, 0.0, 0.0), 0.0, max(num_prompts - 1, 1), 0.0, "sign flips", 1.0, num_prompts)
+    if max(pairs.num_seeds) > 1:
+        return _between_seeds(pairs, settings, num_prompts)
+    if pairs.values is None:
+        return _of_sets(pairs, settings)
+    before, after = pairs.means()
+    interval, error = mean_estimate(after - before, pairs.prompt_ids, confidence=settings.confidence, num_resamples=settings.num_resamples,
+                                    seed=settings.seed, bounds=share_bounds(before, after))
+    p_value = sign_flip_test(after - before, pairs.prompt_ids, seed=settings.seed)
+    return Difference(interval, error, max(num_prompts - 1, 1), 0.0, "sign flips", p_value, num_prompts)
+
+
+def _of_sets(pairs: Pairs, settings: CompareSection) -> Difference:
+    """Of a set metric: jackknife over prompts, and exchanged labels where the samples of both sides can change sides, else Student's test."""
+    value, error, num_prompts = jackknife(lambda at: pairs.value(1, at) - pairs.value(0, at), pairs.prompt_ids)
+    freedom = max(num_prompts - 1, 1)
+    interval = student_interval(value, error, freedom, settings.confidence)
+    difference_of = pairs.exchangeable()
+    p_value = label_permutation_test(difference_of, pairs.prompt_ids, seed=settings.seed) if difference_of else None
+    if p_value is not None:
+        return Difference(interval, error, freedom, 0.0, "label permutation", p_value, num_prompts)
+    if error is None:
+        return Difference(interval, None, freedom, 0.0, "", None, num_prompts)
+    return Difference(interval, error, freedom, 0.0, "t", t_test(value, error, freedom), num_prompts)
+
+
+def _between_seeds(pairs: Pairs, settings: CompareSection, num_prompts: int) -> Difference:
+    """With several fine-tunes of a side: prompts and training seeds both vary, and both are in the standard error.
+
+    Two crossed random factors: Var(mean) = S_prompts^2 / P + S_seeds^2 / K, of the means over the other factor. Each holds the residual
+    once, so that the sum is a little too large. Degrees of freedom by Satterthwaite: few seeds that differ much leave few.
+
+    Source: F. E. Satterthwaite, Biometrics Bulletin 2 (1946).
+    """
+    if pairs.values is not None:
+        before, after = pairs.means()
+        sums_P, counts_P = cluster_sums(after - before, pairs.prompt_ids)
+        value, prompt_error = float((after - before).mean()), standard_error(sums_P, counts_P) if num_prompts > 1 else None
+    else:
+        value, prompt_error, _ = jackknife(lambda at: pairs.value(1, at) - pairs.value(0, at), pairs.prompt_ids)
+    if prompt_error is None:
+        return Difference(Interval(value, None, None), None, 1, 0.0, "", None, num_prompts)
+    parts = [(prompt_error**2, num_prompts - 1)]
+    for side in range(2):
+        means = pairs.seed_values(side)
+        if len(means) > 1:
+            parts.append((means.var(ddof=1) / len(means), len(means) - 1))
+    error, freedom = satterthwaite(parts)
+    return Difference(student_interval(value, error, freedom, settings.confidence), error, freedom, math.sqrt(sum(part for part, _ in parts[1:])),
+                      "t", t_test(value, error, freedom), num_prompts)
+
+
+def satterthwaite(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(standard error, degrees of freedom) of a sum of independent parts, each a (variance, degrees of freedom)."""
+    total = sum(variance for variance, _ in parts)
+    if total == 0:
+        return 0.0, float(min(freedom for _, freedom in parts))
+    return math.sqrt(total), float(total**2 / sum(variance**2 / freedom for variance, freedom in parts))
+
+
+def measure_value(pairs: Pairs, settings: CompareSection) -> Interval:
+    """The candidate's own value, with an interval over prompts and training seeds.
+
+    Raises:
+        InsufficientSamplesError: too few samples for the metric to have a value.
+    """
+    num_prompts, seeds = len(set(pairs.prompt_ids)), pairs.seed_values(1)
+    if pairs.values is not None:
+        values = pairs.means()[1]
+        interval, error = mean_estimate(values, pairs.prompt_ids, confidence=settings.confidence, num_resamples=settings.num_resamples,
+                                        seed=settings.seed, bounds=share_bounds(values))
+    else:
+        value, error, _ = jackknife(lambda at: pairs.value(1, at), pairs.prompt_ids)
+        interval = student_interval(value, error, max(num_prompts - 1, 1), settings.confidence)
+    if len(seeds) < 2 or error is None:
+        return interval
+    error, freedom = satterthwaite([(error**2, num_prompts - 1), (seeds.var(ddof=1) / len(seeds), len(seeds) - 1)])
+    return student_interval(interval.value, error, freedom, settings.confidence)
+
+
+def value_of_group(score: GroupScore, scored_at: float, confidence: float) -> Interval:
+    """A perceived group's mean with the interval of another confidence than it was scored at."""
+    return student_interval(score.value, _group_error(score, scored_at), max(score.num_prompts - 1, 1), confidence)
+
+
+def _group_error(score: GroupScore, scored_at: float) -> float | None:
+    """Standard error that goes with the recorded interval."""
+    if score.low is None or score.high is None:
+        return None
+    return (score.high - score.low) / 2 / t_quantile((1 + scored_at) / 2, max(score.num_prompts - 1, 1))
+
+
+def of_groups(groups: Sequence[Sequence[GroupScore]], settings: CompareSection) -> tuple[Difference, tuple[float, float]]:
+    """Difference of a perceived group's means, and both means; each side's scores are of its training seeds.
+
+    Other images show the group on each side, so that it is Welch's test of two samples. Where some prompts are in both it is cautious.
+
+    Source: B. L. Welch, Biometrika 34 (1947).
+    """
+    parts, values = [], []
+    for side in groups:
+        numbers = np.array([score.value for score in side])
+        freedoms = [max(score.num_prompts - 1, 1) for score in side]
+        parts.append((float(np.mean([_group_error(score, settings.confidence) ** 2 for score in side])), min(freedoms)))  # the seeds share prompts, so their means are no independent measures
+        if len(side) > 1:
+            parts.append((numbers.var(ddof=1) / len(side), len(side) - 1))
+        values.append(float(numbers.mean()))
+    error, freedom = satterthwaite(parts)
+    value, num_prompts = values[1] - values[0], min(score.num_prompts for side in groups for score in side)
+    return Difference(student_interval(value, error, freedom, settings.confidence), error, freedom, 0.0, "t", t_test(value, error, freedom),
+                      num_prompts), (values[0], values[1])

@@ -1,0 +1,224 @@
+"""Verdicts before it is known how many are decided together: everything about one metric on one suite, or on a slice of it, but the outcome.
+
+What cannot be judged has its outcome already: `missing`, `not_comparable`, or shown and not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from sana_bench.comparability import below_judging, metric_obstacle, scored_nowhere, why_missing
+from sana_bench.config import CompareSection, GateSection
+from sana_bench.difference import Difference, measure_difference, measure_value, of_groups, value_of_group
+from sana_bench.errors import ConfigError, InsufficientSamplesError
+from sana_bench.metrics import METRICS
+from sana_bench.pairs import Pairs, make_pairs
+from sana_bench.reasons import why_not_judged
+from sana_bench.records import BenchmarkResult, GroupScore, MetricResult, Outcome, Verdict, WorstSample
+from sana_bench.registry import near_names
+from sana_bench.results import ResultBundle, loss_in_budgets
+from sana_bench.statistics import Interval
+
+UNTRAINED = "none"
+"""The trainer that draws with the base as it is, so that there is no other fine-tune of the recipe."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """One suite of both results."""
+
+    candidate: ResultBundle | None
+    baseline: ResultBundle | None
+    accepted: bool
+    """Whether there is a baseline at all; one that was accepted may still have no result on the suite."""
+    obstacle: str
+    """Why nothing at all can be compared; empty where something can."""
+
+    @property
+    def suite(self) -> str:
+        return (self.candidate or self.baseline).result.suite
+
+    def results(self, name: str) -> tuple[MetricResult | None, MetricResult | None]:
+        """Of the baseline and of the candidate, on one metric."""
+        return tuple(next((each for each in (side.result.results if side else ()) if each.metric == name), None)
+                     for side in (self.baseline, self.candidate))
+
+
+class Limits(NamedTuple):
+    """The candidate's own value."""
+
+    usual: Interval
+    """By which a floor holds."""
+    strict: Interval
+    """By which one is broken: at the confidence that leaves all gates together one false alarm in so many runs."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    verdict: Verdict
+    """With the outcome `inconclusive` where it is not settled."""
+    result: MetricResult | None
+    difference: Difference | None
+    """What is to be judged; None where the comparison is settled."""
+    limits: Limits | None
+    """The candidate's own value, of a gate with a floor or a ceiling."""
+    gate: GateSection | None
+    pairs: Pairs | None
+    lost: str
+
+
+def draft_of(name: str, sides: Sides, settings: CompareSection, gate: GateSection | None = None, num_gates: int = 1) -> Draft:
+    """One metric on one suite, or what one gate of so many asks of it.
+
+    Raises:
+        ConfigError: a gate asks for a metric that may not decide, or for a tag or group that the suite does not have.
+    """
+    before, after = sides.results(name)
+    known, budget = after or before, _budget(name, before, after, settings, gate)
+    asked = {"metric": name, "suite": sides.suite, "budget": budget, "num_pairs": 0, "smallest_detectable_effect": None, "num_prompts_needed": None,
+             "unit": known.unit if known else "", "higher_is_better": known.higher_is_better if known else True,
+             "num_training_seeds": _num_seeds(sides.candidate),
+             **({"tag": gate.tag, "group": gate.group, "gate": gate.label, "floor": gate.floor, "ceiling": gate.ceiling} if gate else {})}
+
+    def settled(outcome: Outcome, reason: str, limits: Limits | None = None) -> Draft:
+        verdict = Verdict(outcome=outcome, reason=reason, baseline=before.value if before else None, candidate=after.value if after else None,
+                          difference=None, ci_low=None, ci_high=None, **asked)
+        return Draft(verdict, known, None, limits, gate, None, "")
+
+    if gate and known is None:
+        return settled("missing", f"neither side was measured on it: name it in score.metrics or score.extra_metrics{_known(name)}")
+    if gate:
+        check_gate(gate, known, (sides.candidate or sides.baseline).result)
+    limits = _own_value(after, sides.candidate, settings, gate, num_gates)
+    if gate and not gate.compares:
+        return settled("inconclusive" if limits else "missing", "" if limits else "the candidate has no value on it", limits)
+    if not sides.accepted:
+        return settled("missing", sides.obstacle, limits)
+    missing = why_missing(before, after)
+    if missing:
+        return settled("inconclusive" if scored_nowhere(before, after) or below_judging(before, after) else "missing", missing, limits)
+    reason = sides.obstacle or metric_obstacle(before, after, sides.baseline.result, sides.candidate.result)
+    if reason:
+        return settled("inconclusive" if after.not_judged else "not_comparable", reason, limits)
+    if gate and gate.group:
+        return _group_draft(after, gate, sides, asked, limits, settings)
+    pairs = make_pairs(after, sides.baseline, sides.candidate)
+    pairs = pairs.of_prompts(_prompts_with(gate.tag, sides.candidate.result)) if gate and gate.tag else pairs
+    try:
+        return _pairs_draft(after, pairs, asked, limits, settings, gate)
+    except InsufficientSamplesError as error:
+        clauses = [f"too few samples have a value on both sides ({error})", pairs.lost]
+        return settled("inconclusive" if below_judging(before, after) else "missing", "; ".join(filter(None, clauses)), limits)
+
+
+def _pairs_draft(result: MetricResult, pairs: Pairs, asked: dict, limits: Limits | None, settings: CompareSection, gate: GateSection | None) -> Draft:
+    everything = np.arange(len(pairs.sample_ids))
+    difference = measure_difference(pairs, settings)
+    unjudged = why_not_judged(result, difference, len(everything))
+    values = [pairs.value(side, everything) for side in range(2)]
+    if gate and gate.relative_budget is not None:
+        asked = {**asked, "budget": gate.relative_budget * abs(values[0])}
+    worst = tuple(sorted(harms(result, pairs, asked["budget"]), key=lambda row: (-row.harm, row.sample_id))[:3]) if gate else ()
+    verdict = Verdict(outcome="inconclusive", reason=unjudged, baseline=values[0], candidate=values[1], worst=worst, **{**asked, **_numbers(difference, len(everything))})
+    return Draft(verdict, result, None if unjudged else difference, limits, gate, pairs, pairs.lost)
+
+
+def _group_draft(result: MetricResult, gate: GateSection, sides: Sides, asked: dict, limits: Limits | None, settings: CompareSection) -> Draft:
+    """Whom an image shows differs from side to side, so that groups are no pairs."""
+    groups = [[_group_score(gate, seed.result) for seed in (side, *side.replicates)] for side in (sides.baseline, sides.candidate)]
+    small = next((f"the {name} shows too few of them" for name, side in zip(("baseline", "candidate"), groups, strict=True)
+                  if not all(score and score.enough and score.low is not None for score in side)), "")
+    if small:
+        verdict = Verdict(outcome="inconclusive", reason=f"{gate.group}: {small}", baseline=None, candidate=None, difference=None, ci_low=None, ci_high=None, **asked)
+        return Draft(verdict, result, None, limits, gate, None, "")
+    difference, values = of_groups(groups, settings)
+    if gate.relative_budget is not None:
+        asked = {**asked, "budget": gate.relative_budget * abs(values[0])}
+    numbers = _numbers(difference, min(score.num_images for side in groups for score in side))
+    verdict = Verdict(outcome="inconclusive", reason="", baseline=values[0], candidate=values[1], **{**asked, **numbers})
+    return Draft(verdict, result, difference, limits, gate, None, "")
+
+
+def _numbers(difference: Difference, num_pairs: int) -> dict:
+    return {"difference": difference.interval.value, "ci_low": difference.interval.low, "ci_high": difference.interval.high, "num_pairs": num_pairs,
+            "num_prompts": difference.num_prompts, "test": difference.test, "p_value": difference.p_value}
+
+
+def _budget(name: str, before: MetricResult | None, after: MetricResult | None, settings: CompareSection, gate: GateSection | None) -> float:
+    if gate and gate.budget is not None:
+        return gate.budget
+    if gate and gate.relative_budget is not None and before and before.value is not None:
+        return gate.relative_budget * abs(before.value)
+    known = after or before
+    own = known.budget if known else METRICS.get(name).budget
+    return next((override.budget for override in settings.budgets if override.metric == name), own)
+
+
+def _own_value(after: MetricResult | None, candidate: ResultBundle | None, settings: CompareSection, gate: GateSection | None,
+               num_gates: int) -> Limits | None:
+    """The candidate's own value on what the gate asks about; None where the gate has no limits, or the candidate no value."""
+    if gate is None or (gate.floor is None and gate.ceiling is None) or after is None or after.value is None:
+        return None
+    strict = settings.model_copy(update={"confidence": 1 - (1 - settings.confidence) / num_gates})
+    if gate.group:
+        score = _group_score(gate, candidate.result)
+        return Limits(*(value_of_group(score, settings.confidence, each.confidence) for each in (settings, strict))) if score and score.value is not None else None
+    own = make_pairs(after, candidate, candidate)
+    own = own.of_prompts(_prompts_with(gate.tag, candidate.result)) if gate.tag else own
+    try:
+        return Limits(measure_value(own, settings), measure_value(own, strict))
+    except InsufficientSamplesError:
+        return None
+
+
+def check_gate(gate: GateSection, known: MetricResult, result: BenchmarkResult) -> None:
+    """Raises ConfigError where a gate asks for what cannot be had of this result."""
+    if known.not_judged:
+        raise ConfigError(f'gate "{gate.label}": {gate.metric} may decide nothing, so it cannot be gated: {known.not_judged}')
+    tags = {tag for tags in result.prompt_tags.values() for tag in tags}
+    if gate.tag and gate.tag not in tags:
+        raise ConfigError(f'gate "{gate.label}": no prompt of {result.suite} has the tag "{gate.tag}".{near_names(gate.tag, sorted(tags))} '
+                          f"Tags: {', '.join(sorted(tags)) or 'none'}")
+    groups = {f"{each.attribute}={each.group}" for each in result.groups if each.metric == gate.metric}
+    if gate.group and gate.group not in groups:
+        raise ConfigError(f'gate "{gate.label}": {gate.metric} has no value by "{gate.group}".{near_names(gate.group, sorted(groups))} '
+                          f"Groups: {', '.join(sorted(groups)) or 'none'}")
+
+
+def harms(result: MetricResult, pairs: Pairs, budget: float) -> list[WorstSample]:
+    """Pairs that lost on a sample metric that judges."""
+    if pairs.values is None or result.not_judged:
+        return []
+    rows = zip(pairs.sample_ids, pairs.prompt_ids, *map(np.ndarray.tolist, pairs.means()), strict=True)
+    found = [WorstSample(sample_id=name, prompt_id=prompt, metric=result.metric, baseline=before, candidate=after, difference=after - before,
+                         harm=loss_in_budgets(result, after - before, budget)) for name, prompt, before, after in rows]
+    return [each for each in found if each.harm > 0]
+
+
+def _num_seeds(candidate: ResultBundle | None) -> int:
+    """0 where nothing was trained."""
+    if candidate is None:
+        return 1
+    untrained = candidate.result.config.get("train", {}).get("trainer") == UNTRAINED
+    return 0 if untrained else 1 + len(candidate.replicates)
+
+
+def _prompts_with(tag: str, result: BenchmarkResult) -> set[str]:
+    return {prompt for prompt, tags in result.prompt_tags.items() if tag in tags}
+
+
+def _group_score(gate: GateSection, result: BenchmarkResult) -> GroupScore | None:
+    return next((each for each in result.groups if each.metric == gate.metric and f"{each.attribute}={each.group}" == gate.group), None)
+
+
+def _known(name: str) -> str:
+    return "" if name in METRICS else f" (no metric has that name.{near_names(name, METRICS.names())})"
+
+
+def measured_on(sides: Sequence[ResultBundle | None]) -> list[str]:
+    """Metrics that either side has, in their order."""
+    return list(dict.fromkeys(result.metric for side in sides if side for result in side.result.results))

@@ -1,0 +1,84 @@
+"""What a comparison of so many prompts can find, and how many would be needed. Pure functions.
+
+The rule that is asked about is that of compare.py: a loss is found where it is beyond the budget and its two-sided p-value is at most alpha,
+which is 1 - confidence over the number of metrics that are decided together (the first step of Holm's method: what one change among
+metrics that did not change is held to).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from sana_bench.significance import fewest_prompts
+from sana_bench.statistics import t_quantile
+
+MAX_PROMPTS = 10_000
+"""Nobody draws more prompts than that to settle one metric, so no larger number is ever advised."""
+POWER = 0.8
+QUANTILES = 1000
+
+
+def power_of(effect: float, error: float, degrees_of_freedom: float, *, alpha: float = 0.05, budget: float = 0.0) -> float:
+    """Chance that a true loss of so much is found, in [0, 1].
+
+    Args:
+        effect: size of the true loss, in the metric's unit, not negative.
+        error: standard error of the mean difference.
+        degrees_of_freedom: of that standard error.
+        alpha: level that the p-value must reach.
+        budget: what the loss must be beyond.
+
+    Source: the non-central t distribution (J. Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 2), as a mean over
+    what the standard error may be estimated at, so that the budget, which is no multiple of that estimate, can be asked for as well.
+    """
+    from scipy.special import ndtr
+
+    if error == 0:
+        return float(effect > budget)
+    needed_Q = np.maximum(t_quantile(1 - alpha / 2, degrees_of_freedom) * _estimated_errors(degrees_of_freedom), budget / error)
+    return float(ndtr(effect / error - needed_Q).mean())
+
+
+@lru_cache(maxsize=256)
+def _estimated_errors(degrees_of_freedom: float) -> np.ndarray:
+    """(Q,) quantiles of the estimated standard error over the true one."""
+    from scipy.special import chdtri
+
+    return np.sqrt(chdtri(degrees_of_freedom, (np.arange(QUANTILES) + 0.5) / QUANTILES) / degrees_of_freedom)
+
+
+def smallest_detectable_effect(error: float, degrees_of_freedom: float, *, alpha: float = 0.05, budget: float = 0.0, power: float = POWER) -> float:
+    """True loss that is found in 80 % of runs, in the unit of `error`; arguments as of `power_of`."""
+    from scipy.optimize import brentq
+
+    if error == 0:
+        return budget
+    least = max(t_quantile(1 - alpha / 2, degrees_of_freedom) * error, budget)
+    return float(brentq(lambda effect: power_of(effect, error, degrees_of_freedom, alpha=alpha, budget=budget) - power, 0, 2 * least + 20 * error))
+
+
+def prompts_to_exclude(half_width: float, num_prompts: int, margin: float, confidence: float = 0.95, fixed_error: float = 0.0) -> int | None:
+    """Prompts at which the interval's half width shrinks to `margin`, at the same spread; None beyond MAX_PROMPTS.
+
+    Args:
+        half_width: with `num_prompts`, of what shrinks with the prompts.
+        fixed_error: a standard error that more prompts do not shrink, such as that between training seeds.
+    """
+    spread = half_width * math.sqrt(num_prompts) / t_quantile((1 + confidence) / 2, num_prompts - 1)
+    return _fewest(lambda numbers: t_quantile((1 + confidence) / 2, numbers - 1) * np.sqrt(spread**2 / numbers + fixed_error**2) <= margin, confidence)
+
+
+def prompts_to_find(error: float, num_prompts: int, gain: float, *, alpha: float, confidence: float, fixed_error: float = 0.0) -> int | None:
+    """Prompts at which a difference of this size would have a p-value of alpha, at the same spread; None beyond MAX_PROMPTS."""
+    spread = error * math.sqrt(num_prompts)
+    return _fewest(lambda numbers: t_quantile(1 - alpha / 2, numbers - 1) * np.sqrt(spread**2 / numbers + fixed_error**2) <= abs(gain),
+                   confidence, round((1 - confidence) / alpha))
+
+
+def _fewest(enough, confidence: float, num_decided: int = 1) -> int | None:
+    numbers = np.arange(fewest_prompts(confidence, num_decided), MAX_PROMPTS + 1)
+    found = enough(numbers)
+    return int(numbers[found.argmax()]) if found.any() else None
