@@ -83,7 +83,7 @@ def test_the_paired_kernel_distance_is_the_u_statistic_without_the_pairs_themsel
                 for i in range(NUM) for j in range(NUM) if i != j)
     assert kernel_to_base(images_ND, base_ND) == pytest.approx(1000 * total / (NUM * (NUM - 1)), rel=1e-9)
     assert kernel_to_base(images_ND, base_ND) == pytest.approx(1000 * kernel_distance(images_ND, base_ND), rel=0.05)
-    kernel_NN = paired_kernel(images_ND, base_ND)
+    kernel_NN = paired_kernel(images_ND, base_ND, images_ND, base_ND)
     assert np.allclose(kernel_NN, kernel_NN.T)
 
 
