@@ -6,7 +6,7 @@ Two kinds:
 
 - A *sample metric* gives each image a value, or a reason why it has none. Its result is the mean.
 - A *set metric* gives the whole set a value. It first reduces features to small `statistics` (so that a baseline
-  needs no features), then evaluates them on any choice of samples, which is how intervals and paired differences are made.
+  needs no images), then evaluates them on any choice of samples, which is how intervals and paired differences are made.
 """
 
 from __future__ import annotations

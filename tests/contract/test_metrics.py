@@ -243,13 +243,30 @@ def test_statistics_come_back_from_safetensors(set_metric: str) -> None:
     assert evaluate(again, np.arange(num_usable)) == evaluate(statistics, np.arange(num_usable))
 
 
-def test_statistics_hold_no_features(set_metric: str) -> None:
-    """A baseline carries statistics, and embeddings of people are not stored in it."""
+def test_statistics_hold_no_features_of_what_no_file_may_hold(set_metric: str) -> None:
+    """A baseline carries statistics, so that samples can change sides; embeddings of faces are not among them."""
     statistics, _ = set_statistics(set_metric, samples_of(0))
-    assert all(NUM_FEATURES not in array.shape for array in statistics.values())
+    kept = all(EXTRACTORS.get(name).kept for name in METRICS.get(set_metric).extractors)
+    assert kept or all(NUM_FEATURES not in array.shape for array in statistics.values())
 
 
 def test_no_image_at_all_is_too_few(set_metric: str) -> None:
     statistics, _ = set_statistics(set_metric, [])
     with pytest.raises(InsufficientSamplesError):
         METRICS.get(set_metric).make(CONTEXT).evaluate(statistics, np.arange(0))
+
+
+def test_samples_of_two_sides_can_change_sides(set_metric: str) -> None:
+    """Joined, the samples of both sides give what the metric makes of them as one set, whichever of them are chosen."""
+    made, (whole, damaged) = METRICS.get(set_metric).make(CONTEXT), (samples_of(0)[:SUBSET], samples_of(1)[:SUBSET])
+    sides = [[sample for sample in side if made.usable(sample) is None] for side in (whole, damaged)]
+    both = METRICS.get(set_metric).make.join(*map(made.statistics, sides))
+    if both is None:
+        assert set_metric.startswith("recall") or not all(EXTRACTORS.get(name).kept for name in METRICS.get(set_metric).extractors)
+        return
+    together = made.statistics([*sides[0], *sides[1]])
+    mixed = np.array([place for place in range(len(sides[0]) + len(sides[1])) if place % 7])
+    assert made.evaluate(both, mixed) == pytest.approx(made.evaluate(together, mixed), rel=1e-3)
+    own = np.arange(len(sides[0]))
+    assert made.evaluate(both, own) == pytest.approx(made.evaluate(made.statistics(sides[0]), own), rel=1e-3)
+    assert made.evaluate(both, own) != pytest.approx(made.evaluate(both, len(own) + np.arange(len(sides[1]))), rel=1e-3), "the sides are not told apart"
