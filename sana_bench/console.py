@@ -100,6 +100,13 @@ def verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
                    interval(each.ci_low, each.ci_high), number(each.budget), each.unit) for each in verdicts])
 
 
+def gate_table(gates: tuple[Verdict, ...]) -> Table:
+    """One line a gate."""
+    return Table(("gate", "passed", "outcome", "baseline", "candidate", "difference", "interval", "budget", "floor", "ceiling", "p after Holm"),
+                 [(each.gate, "yes" if each.passed else "NO", each.outcome, number(each.baseline), number(each.candidate), number(each.difference),
+                   interval(each.ci_low, each.ci_high), number(each.budget), number(each.floor), number(each.ceiling), number(each.p_adjusted)) for each in gates])
+
+
 def result_table(results: tuple[MetricResult, ...]) -> Table:
     return Table(("metric", "value", "interval", "unit", "scored", "unscored"),
                  [(each.metric, number(each.value), interval(each.ci_low, each.ci_high), each.unit, str(each.num_scored),
@@ -128,6 +135,7 @@ def outcome_reply(outcome: RunOutcome, code: int) -> Reply:
     document = {"outcome": outcome.outcome, "headline": report.headline, "run_dir": str(outcome.run_dir.resolve()),
                 "report": str((outcome.run_dir / "report.html").resolve()),
                 "result": json.loads((outcome.run_dir / "result.json").read_text()), "stages": stages,
-                "verdicts": [each.model_dump(mode="json") for each in report.verdicts]}
-    return Reply(document, [verdict_table(report.verdicts), f"{outcome.outcome}: {report.headline}", f"stages: {costs}",
+                "verdicts": [each.model_dump(mode="json") for each in report.verdicts], "gates": [each.model_dump(mode="json") for each in report.gates]}
+    gates = [gate_table(report.gates), *(f"{each.gate}: {each.reason}" for each in report.gates if not each.passed)] if report.gates else []
+    return Reply(document, [verdict_table(report.verdicts), *gates, f"{outcome.outcome}: {report.headline}", f"stages: {costs}",
                             f"report: {outcome.run_dir / 'report.html'}"], code)

@@ -57,6 +57,7 @@ def measure_difference(pairs: Pairs, settings: CompareSection) -> Difference:
 def _of_sets(pairs: Pairs, settings: CompareSection) -> Difference:
     """Of a set metric: jackknife over prompts, and exchanged labels where the samples of both sides can change sides, else Student's test."""
     value, error, num_prompts = jackknife(lambda at: pairs.value(1, at) - pairs.value(0, at), pairs.prompt_ids)
+    error = error or None  # no prompt moves it at all, as of a few counted classes: that says nothing of prompts that were not drawn
     freedom = max(num_prompts - 1, 1)
     interval = student_interval(value, error, freedom, settings.confidence)
     difference_of = pairs.exchangeable()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from sana_bench.report.charts import difference_words
 from sana_bench.report.page import Page
-from sana_bench.report.wording import as_toml, interval, limits, mebibytes, number, percent, signed
+from sana_bench.report.wording import TESTS, as_toml, interval, limits, mebibytes, number, percent, probability, signed
 
 TEMPLATES = Path(__file__).parent / "templates"
-FILTERS = {"number": number, "signed": signed, "percent": percent, "mebibytes": mebibytes, "as_toml": as_toml}
+FILTERS = {"number": number, "signed": signed, "percent": percent, "mebibytes": mebibytes, "as_toml": as_toml, "probability": probability}
 
 
 def render_html(page: Page) -> str:
@@ -22,7 +22,7 @@ def render_html(page: Page) -> str:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(FILTERS)
-    environment.globals.update(interval=interval, limits=limits, difference_words=difference_words)
+    environment.globals.update(interval=interval, limits=limits, difference_words=difference_words, tests=TESTS)
     style, script = (Markup((TEMPLATES / name).read_text()) for name in ("report.css", "report.js"))
     policy = (f"default-src 'none'; img-src data:; style-src {_hash_source(style)}; script-src {_hash_source(script)}; "
               "base-uri 'none'; form-action 'none'")

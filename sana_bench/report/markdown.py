@@ -66,11 +66,12 @@ def _tags(table: TagTable | None, suite: str) -> list[str]:
             f"|---|---:|{'---:|' * len(table.metrics)}",
             *(f"| {escape_markdown(row.tag)} | {row.num_prompts} | {' | '.join(map(_tag_cell, row.cells))} |" for row in table.rows), "",
             ("Differences where they could be compared, else the candidate's means" if table.compared else "Means of the candidate")
-            + ", with intervals over prompts. Exploratory: no verdict rests on a tag, and of many cells some look changed by chance." + (" † too few prompts for a verdict." if table.has_few else ""), ""]
+            + ", with intervals over prompts. Exploratory: no verdict rests on a tag unless a gate asks for it, and of many cells some look changed by chance."
+            + (" ✱ beyond chance after so many looks (false discovery rate 5 %)." if table.compared else "") + (" † too few prompts for a verdict." if table.has_few else ""), ""]
 
 
 def _tag_cell(cell: TagCell | None) -> str:
-    return f"{cell.value}{'' if cell.enough else ' †'} ({cell.interval})" if cell else NOTHING
+    return f"{cell.value}{'' if cell.enough else ' †'}{' ✱' if cell.changed else ''} ({cell.interval})" if cell else NOTHING
 
 
 def _line(row: Row) -> str:

@@ -67,6 +67,8 @@ class Page:
     compared: bool
     """False without a baseline: the candidate alone is shown."""
     counts: tuple[tuple[OutcomeWords, int], ...]
+    gates: tuple[Row, ...]
+    """Empty where none is declared."""
     rows: tuple[Row, ...]
     found_and_whole: tuple[FoundAndWhole, ...]
     forest: list[ForestRow]
@@ -96,16 +98,16 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
     checkpoint = _optional(candidate.folder / "checkpoint.json", Checkpoint)
     result, album = candidate.result, open_album(candidate, baseline)
     pairs = make_pairs(report, candidate, baseline, suite)
-    reach, thumb_px = common_reach(report.verdicts), THUMB_PX if baseline else ALONE_PX
-    verdicts, tally = in_order(report.verdicts), Counter(verdict.outcome for verdict in report.verdicts)
+    reach, thumb_px = common_reach((*report.verdicts, *report.gates)), THUMB_PX if baseline else ALONE_PX
+    verdicts, tally = in_order(report.verdicts), Counter(verdict.outcome for verdict in report.deciding)
     own = [verdict for verdict in verdicts if verdict.suite == result.suite]
     guarding = [verdict for verdict in verdicts if verdict.suite != result.suite]
     sides = [("candidate", report.candidate_provenance), ("baseline", report.baseline_provenance)]
     return Page(
-        report=report, words=OUTCOMES[report.outcome] if baseline else NOT_COMPARED, result=result,
+        report=report, words=OUTCOMES[report.outcome] if baseline or report.gates else NOT_COMPARED, result=result,
         compared=baseline is not None,
         counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in OUTCOMES if tally[outcome]),
-        rows=rows_of(own, result.results, reach),
+        gates=rows_of(in_order(report.gates), result.results, reach), rows=rows_of(own, result.results, reach),
         found_and_whole=found_and_whole(candidate, baseline, album),
         forest=forest(own, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
         attributes=perceived_attributes(candidate, baseline),

@@ -6,8 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 from sana_bench.records import RegressionReport, TagDifference, TagScore
-from sana_bench.report.wording import interval, limits, number, signed
+from sana_bench.report.wording import interval, limits, number, probability, signed
 from sana_bench.results import ResultBundle, loss_in_budgets
+
+
+FALSE_DISCOVERIES = 0.05
+"""Share of the marked cells that chance alone may have marked."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class TagCell:
     """Budgets lost; None where nothing was compared."""
     words: str
     """What it is made of."""
+    changed: bool
+    """Whether it is beyond chance after so many looks."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,11 @@ def tag_table(report: RegressionReport, candidate: ResultBundle) -> TagTable | N
 def _cell(score: TagScore, difference: TagDifference | None, harm: float | None) -> TagCell:
     alone = f"candidate {number(score.value)} ({limits(score.low, score.high)}), {score.num_images} images of {score.num_prompts} prompts"
     if difference is None:
-        return TagCell(number(score.value), limits(score.low, score.high), score.enough, None, alone)
+        return TagCell(number(score.value), limits(score.low, score.high), score.enough, None, alone, False)
     return TagCell(signed(difference.difference), interval(difference.low, difference.high), difference.enough, harm,
-                   f"{difference.num_pairs} pairs of {difference.num_prompts} prompts; {alone}")
+                   f"{difference.num_pairs} pairs of {difference.num_prompts} prompts{_chance(difference)}; {alone}",
+                   difference.q_value is not None and difference.q_value <= FALSE_DISCOVERIES)
+
+
+def _chance(difference: TagDifference) -> str:
+    return "" if difference.q_value is None else f", p = {probability(difference.p_value)}, q = {probability(difference.q_value)}"

@@ -32,6 +32,9 @@ NOT_COMPARED = OutcomeWords("nothing compared", "∅", "warn")
 
 NOTHING = "–"
 
+TESTS = {"sign flips": "flipping the sign of prompts", "label permutation": "exchanging the sides of prompts", "t": "Student's test", "": ""}
+"""By the test that a p-value is of."""
+
 
 def number(value: float | None) -> str:
     """`0.1234` -> `0.123`; None -> `–`."""
@@ -59,6 +62,11 @@ def limits(low: float | None, high: float | None) -> str:
 
 def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{100 * share:.3g} %"
+
+
+def probability(p_value: float) -> str:
+    """`0.04321` -> `0.043`; no digits that were not measured."""
+    return f"{p_value:.2g}" if p_value >= 0.001 else "less than 0.001"
 
 
 def mebibytes(num_bytes: int) -> str:

@@ -123,8 +123,8 @@ def test_what_must_be_known_beside_a_value_stands_beside_the_verdict(tmp_path):
 
 
 def cells(html: str, section: str) -> list[list[str]]:
-    """The text of every cell of every row in the panel of that id."""
-    panel = re.search(rf'<details class="panel" id="{section}">.*?</details>', html, re.DOTALL)[0]
+    """The text of every cell of every row in the panel or section of that id."""
+    panel = re.search(rf'<details class="panel" id="{section}">.*?</details>|<section id="{section}">.*?</section>', html, re.DOTALL)[0]
     return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)]
             for row in re.findall(r"<tr[^>]*>(.*?)</tr>", panel, re.DOTALL)]
 
@@ -161,6 +161,30 @@ def test_tags_show_differences_with_intervals_and_mark_few_prompts(tmp_path):
     assert "| face | 6 | −0.070 (−0.090 to −0.040) | 0.700 (0.600 to 0.800) |" in markdown
     alone, _ = render(tmp_path / "alone", baseline=False)
     assert ["face", "6", "0.7000.600 to 0.800", "0.7000.600 to 0.800"] in cells(alone, "tags") and "Scores by tag" in alone
+
+
+def test_tags_mark_what_so_many_looks_leave(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(6))
+    tags = tuple(each.model_copy(update={"p_value": 0.0004, "q_value": 0.01 if each.tag == "face" else 0.3}) for each in report.tags)
+    page = write_report(tmp_path / "run", report.model_copy(update={"tags": tags}), candidate, baseline, None).read_text()
+    assert cells(page, "tags")[1][2] == "▼ −0.070 ✱−0.090 to −0.040" and "✱" not in cells(page, "tags")[2][2]
+    assert "6 pairs of 6 prompts, p = less than 0.001, q = 0.01" in page or "12 pairs of 12 prompts, p = less than 0.001, q = 0.01" in page
+    assert "| face | 6 | −0.070 ✱ (−0.090 to −0.040) |" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_gates_stand_first_with_what_they_demand_and_whether_they_pass(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(6))
+    hands = next(each for each in report.verdicts if each.metric == "hand_rate")
+    gates = (hands.model_copy(update={"gate": f"hands {HOSTILE}", "passed": False, "floor": 0.8, "p_value": 0.031, "p_adjusted": 0.062, "test": "sign flips",
+                                      "num_prompts": 6}),
+             hands.model_copy(update={"gate": "hand_rate", "outcome": "unchanged"}))
+    page = write_report(tmp_path / "run", report.model_copy(update={"gates": gates}), candidate, baseline, None).read_text()
+    rows = cells(page, "gates")
+    assert rows[1][0].startswith(f"hands {escape(HOSTILE)}") and "✗ fails" in rows[1][1] and "at least 0.800" in rows[1][6]
+    assert rows[2][0].startswith("hand_rate") and "✓ passes" in rows[2][1]
+    assert "p = 0.031 by flipping the sign of prompts, 0.062 after Holm" in page
+    assert page.index('id="gates"') < page.index('id="metrics"') and 'id="gates"' not in render(tmp_path / "without")[0]
+    assert "1 <span class" in page.split('class="counts"')[1][:200], "the counts are those of the gates"
 
 
 def test_the_guard_has_a_section_of_its_own_and_is_not_mixed_with_the_suite(tmp_path):
