@@ -12,7 +12,7 @@ import numpy as np
 from sana_bench.config import CompareSection
 from sana_bench.pairs import Pairs
 from sana_bench.records import GroupScore
-from sana_bench.significance import label_permutation_test, sign_flip_test, t_test
+from sana_bench.significance import FEW_PERMUTATIONS, MOST_PERMUTATIONS, label_permutation_test, sign_flip_test, t_test
 from sana_bench.statistics import Interval, cluster_sums, jackknife, mean_estimate, share_bounds, standard_error, student_interval, t_quantile
 
 Test = Literal["", "sign flips", "label permutation", "t"]
@@ -34,8 +34,11 @@ class Difference:
     num_prompts: int
 
 
-def measure_difference(pairs: Pairs, settings: CompareSection) -> Difference:
+def measure_difference(pairs: Pairs, settings: CompareSection, decides: bool = True) -> Difference:
     """Candidate minus baseline over all pairs.
+
+    Args:
+        decides: whether a verdict may rest on it; else the p-value of a set metric is a rough one.
 
     Raises:
         InsufficientSamplesError: too few pairs for the metric to have a value.
@@ -46,7 +49,7 @@ def measure_difference(pairs: Pairs, settings: CompareSection) -> Difference:
     if max(pairs.num_seeds) > 1:
         return _between_seeds(pairs, settings, num_prompts)
     if pairs.values is None:
-        return _of_sets(pairs, settings)
+        return _of_sets(pairs, settings, MOST_PERMUTATIONS if decides else FEW_PERMUTATIONS)
     before, after = pairs.means()
     interval, error = mean_estimate(after - before, pairs.prompt_ids, confidence=settings.confidence, num_resamples=settings.num_resamples,
                                     seed=settings.seed, bounds=share_bounds(before, after))
@@ -54,14 +57,15 @@ def measure_difference(pairs: Pairs, settings: CompareSection) -> Difference:
     return Difference(interval, error, max(num_prompts - 1, 1), 0.0, "sign flips", p_value, num_prompts)
 
 
-def _of_sets(pairs: Pairs, settings: CompareSection) -> Difference:
+def _of_sets(pairs: Pairs, settings: CompareSection, most_permutations: int) -> Difference:
     """Of a set metric: jackknife over prompts, and exchanged labels where the samples of both sides can change sides, else Student's test."""
     value, error, num_prompts = jackknife(lambda at: pairs.value(1, at) - pairs.value(0, at), pairs.prompt_ids)
     error = error or None  # no prompt moves it at all, as of a few counted classes: that says nothing of prompts that were not drawn
     freedom = max(num_prompts - 1, 1)
     interval = student_interval(value, error, freedom, settings.confidence)
     difference_of = pairs.exchangeable()
-    p_value = label_permutation_test(difference_of, pairs.prompt_ids, seed=settings.seed) if difference_of else None
+    p_value = label_permutation_test(difference_of, pairs.prompt_ids, seed=settings.seed,
+                                     most_permutations=most_permutations) if difference_of else None
     if p_value is not None:
         return Difference(interval, error, freedom, 0.0, "label permutation", p_value, num_prompts)
     if error is None:

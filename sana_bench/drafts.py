@@ -117,7 +117,7 @@ def draft_of(name: str, sides: Sides, settings: CompareSection, gate: GateSectio
 
 def _pairs_draft(result: MetricResult, pairs: Pairs, asked: dict, limits: Limits | None, settings: CompareSection, gate: GateSection | None) -> Draft:
     everything = np.arange(len(pairs.sample_ids))
-    difference = measure_difference(pairs, settings)
+    difference = measure_difference(pairs, settings, decides=not result.not_judged and len(everything) >= result.fewest_images)
     unjudged = why_not_judged(result, difference, len(everything))
     values = [pairs.value(side, everything) for side in range(2)]
     if gate and gate.relative_budget is not None:

@@ -18,8 +18,9 @@ from sana_bench.statistics import cluster_sums
 EXACT_PROMPTS = 20
 """Up to so many all sign patterns are counted; beyond, NUM_DRAWS random ones and the one that was seen."""
 NUM_DRAWS = 9999
-MOST_EXCEEDANCES, MOST_PERMUTATIONS = 25, 1999
-"""A permutation test stops where so many permutations are as extreme as what was seen: the p-value is then far from any level."""
+MOST_EXCEEDANCES, MOST_PERMUTATIONS, FEW_PERMUTATIONS = 25, 1999, 199
+"""A permutation test stops where so many permutations are as extreme as what was seen: the p-value is then far from any level. The few are for what is shown
+and decides nothing."""
 ROUNDING = 1e-9
 
 
@@ -47,11 +48,12 @@ def sign_flip_test(differences: np.ndarray, clusters: Sequence[str], *, seed: in
     return float((1 + (np.abs(sums_R) >= seen).sum()) / (1 + NUM_DRAWS))
 
 
-def label_permutation_test(difference_of: Callable[[np.ndarray, np.ndarray], float], clusters: Sequence[str], *, seed: int = 0) -> float | None:
+def label_permutation_test(difference_of: Callable[[np.ndarray, np.ndarray], float], clusters: Sequence[str], *, seed: int = 0,
+                           most_permutations: int = MOST_PERMUTATIONS) -> float | None:
     """Two-sided p-value of a set metric's difference of 0, by exchanging which side is which within whole prompts.
 
     Every image stays once in one of the two sets, so that the number of images, and with it the bias of a distance, stays what it was.
-    With few prompts all exchanges are counted; else random ones are drawn until 25 are as extreme as what was seen, or 1,999.
+    With few prompts all exchanges are counted; else random ones are drawn until 25 are as extreme as what was seen, or `most_permutations`.
 
     Args:
         difference_of: ((N,), (N,)) integer positions among 2 N samples, of which N + i is the candidate's pair of the baseline's i:
@@ -73,21 +75,22 @@ def label_permutation_test(difference_of: Callable[[np.ndarray, np.ndarray], flo
 
     try:
         seen = size(np.zeros(num_prompts, dtype=np.int64)) * (1 - ROUNDING)
-        if 2 ** (num_prompts - 1) <= MOST_PERMUTATIONS:  # the mirror image of an exchange is as extreme
+        if 2 ** (num_prompts - 1) <= most_permutations:  # the mirror image of an exchange is as extreme
             patterns = (np.arange(2 ** (num_prompts - 1))[:, None] >> np.arange(num_prompts)) & 1
             return float(np.mean([size(pattern_P) >= seen for pattern_P in patterns]))
-        return _sequential_p_value(size, seen, num_prompts, np.random.default_rng(seed))
+        return _sequential_p_value(size, seen, num_prompts, np.random.default_rng(seed), most_permutations)
     except InsufficientSamplesError:
         return None
 
 
-def _sequential_p_value(size: Callable[[np.ndarray], float], seen: float, num_prompts: int, random: np.random.Generator) -> float:
+def _sequential_p_value(size: Callable[[np.ndarray], float], seen: float, num_prompts: int, random: np.random.Generator,
+                        most_permutations: int) -> float:
     exceedances = 0
-    for drawn in range(1, MOST_PERMUTATIONS + 1):
+    for drawn in range(1, most_permutations + 1):
         exceedances += size(random.integers(2, size=num_prompts)) >= seen
         if exceedances == MOST_EXCEEDANCES:
             return exceedances / drawn
-    return (exceedances + 1) / (MOST_PERMUTATIONS + 1)
+    return (exceedances + 1) / (most_permutations + 1)
 
 
 def t_test(value: float, error: float, degrees_of_freedom: float) -> float:
