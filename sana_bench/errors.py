@@ -12,7 +12,8 @@
     |-- MetricError             a metric cannot be computed
     |   `-- InsufficientSamplesError
     |-- BaselineError           a baseline that cannot be compared with
-    `-- ReportError             a report that cannot be written
+    |-- ReportError             a report that cannot be written
+    `-- HistoryError            results of many runs that cannot be read or asked
 
 A message says what is wrong, with which value, and how to mend it. `assert` is for our own mistakes only.
 """
@@ -68,3 +69,7 @@ class BaselineError(SanaBenchError):
 
 class ReportError(SanaBenchError):
     """A report cannot be written."""
+
+
+class HistoryError(SanaBenchError):
+    """There is nothing to make a history of, or a question to it is wrong."""

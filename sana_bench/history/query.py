@@ -1,0 +1,113 @@
+"""Questions of one's own, in DuckDB's SQL, to two views: `history` (rows of HistoryRow) and `scores` (values of single images).
+
+A question may come from somebody else, so it reaches no file, no network, no extension and no setting, and changes nothing: DuckDB itself is shut off
+from the outside, and the scores of the runs are handed in from here, file by file as they are read, never all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
+
+from sana_bench.errors import HistoryError
+from sana_bench.history.collect import ScoresFile
+from sana_bench.history.rows import HistoryRow, to_table
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow.dataset as ds
+
+MEMORY = "1GB"
+SHUT = {"autoinstall_known_extensions": False, "autoload_known_extensions": False, "temp_directory": "", "memory_limit": MEMORY}
+"""How DuckDB starts; then external access is switched off and all settings are locked."""
+
+
+class Answer(NamedTuple):
+    columns: tuple[str, ...]
+    rows: tuple[tuple, ...]
+    """JSON-like values: times in ISO 8601, and text for what JSON does not have."""
+
+
+def ask(sql: str, rows: Sequence[HistoryRow], scores: Sequence[ScoresFile]) -> tuple[Answer, list[str]]:
+    """Answer one SELECT.
+
+    Returns:
+        (the answer, scores that could not be read and are left out)
+
+    Raises:
+        HistoryError: it is not one SELECT, or DuckDB refuses it.
+    """
+    import duckdb
+
+    connection = duckdb.connect(":memory:", config=SHUT)
+    try:
+        connection.register("history", to_table(rows))
+        dataset, problems = _scores_dataset(scores)
+        connection.register("scores", dataset)
+        for setting in ("enable_external_access = false", "lock_configuration = true"):
+            connection.execute(f"SET {setting}")
+        _check_one_select(connection, sql)
+        connection.execute("BEGIN TRANSACTION READ ONLY")
+        connection.execute(sql)
+        columns = tuple(column[0] for column in connection.description)
+        return Answer(columns, tuple(tuple(map(_json_like, row)) for row in connection.fetchall())), problems
+    except (duckdb.Error, OSError) as error:
+        raise HistoryError(f"--sql: {_one_line(error)}. Ask one SELECT of the views history and scores; "
+                           f'"DESCRIBE history" names the columns') from error
+    finally:
+        connection.close()
+
+
+def _check_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    import duckdb
+
+    kinds = [statement.type for statement in connection.extract_statements(sql)]
+    if kinds != [duckdb.StatementType.SELECT]:
+        raise HistoryError(f"--sql takes one SELECT, not {' and '.join(kind.name for kind in kinds) or 'nothing'}")
+
+
+def _scores_dataset(files: Sequence[ScoresFile]) -> tuple[ds.Dataset, list[str]]:
+    """All scores files as one table that is read as it is asked for; whose they are is known of each file without a look into it."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
+    from pyarrow import fs
+
+    own = [("sample_id", pa.string()), ("prompt_id", pa.string()), ("sample_index", pa.int64()), ("metric", pa.string()), ("value", pa.float64()),
+           ("reason", pa.string())]
+    of_file = ("run", "result_digest", "suite")
+    fragments, problems = [], []
+    for file in files:
+        try:
+            found = pq.read_schema(file.path)
+        except (OSError, pa.ArrowException) as error:
+            problems.append(f"{file.path} cannot be read as Parquet ({_one_line(error):.120})")
+            continue
+        if any(name not in found.names or found.field(name).type != kind for name, kind in own):
+            problems.append(f"{file.path} holds no scores of this version")
+            continue
+        whose = [ds.field(name) == getattr(file, name) for name in of_file]
+        fragments.append(ds.ParquetFileFormat().make_fragment(str(file.path), fs.LocalFileSystem(), whose[0] & whose[1] & whose[2]))
+    schema = pa.schema([*((name, pa.string()) for name in of_file), *own])
+    return ds.FileSystemDataset(fragments, schema, ds.ParquetFileFormat()), problems
+
+
+def _json_like(value: object) -> object:
+    value = float(value) if isinstance(value, Decimal) else value
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)  # JSON has neither infinity nor NaN
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(key): _json_like(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_like(each) for each in value]
+    return str(value)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400].rstrip(". ")
