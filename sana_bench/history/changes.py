@@ -31,7 +31,7 @@ ALPHA = 0.05
 NUM_ORDERS = 4999
 MIN_SIDE = 3
 """A change lasts for at least so many runs, or it is an odd run."""
-LEAST_SPREAD = 0.5
+LEAST_SPREAD = 0.25
 """Runs are not believed to vary by less than this share of a result's standard error: a rate of few images stands still and then jumps by one."""
 NORMAL_95 = 1.959964
 TIES = 1e-9

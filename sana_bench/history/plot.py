@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,9 @@ def write_plot(path: Path, history: History) -> None:
     for at, series in enumerate(shown):
         _draw(figure.add_subplot(rows, COLUMNS, at + 1), series)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks is drawn as boxes
+        figure.savefig(buffer, format="png", dpi=80)
     write_bytes(path, buffer.getvalue())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
@@ -87,7 +87,7 @@ def schema() -> pa.Schema:
 def to_table(rows: Sequence[HistoryRow]) -> pa.Table:
     import pyarrow as pa
 
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=schema())
+    return pa.Table.from_pylist([vars(row) for row in rows], schema=schema())
 
 
 def write_rows(path: Path, rows: Sequence[HistoryRow]) -> None:

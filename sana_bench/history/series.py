@@ -58,9 +58,9 @@ class History:
     problems: tuple[str, ...] = field(default=())
 
     @property
-    def num_runs(self) -> int:
+    def num_results(self) -> int:
         """Results that are not copies of one another."""
-        return len({(row.result_digest, row.created) for row in self.rows})
+        return len({(row.result_digest, row.created, row.suite) for row in self.rows})
 
 
 def make_history(rows: Sequence[HistoryRow], problems: Sequence[str] = ()) -> History:

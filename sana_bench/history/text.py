@@ -48,7 +48,7 @@ def summary(history: History) -> str:
     """What was found, in one sentence."""
     changes = sum(len(segment.changes) for series in history.series for segment in series.segments)
     told = f"{changes} change{'s' if changes != 1 else ''} beyond chance" if changes else "no change beyond chance"
-    return (f"{history.num_runs} result{'s' if history.num_runs != 1 else ''}, {len(history.series)} series of a metric on a suite: {told}. "
+    return (f"{history.num_results} result{'s' if history.num_results != 1 else ''}, {len(history.series)} series of a metric on a suite: {told}. "
             f"A change lasts at least {MIN_SIDE} runs; a history without any shows one with a chance of at most {ALPHA:.0%}.")
 
 
@@ -80,7 +80,7 @@ def _apart(series: Series) -> Iterator[str]:
 
 def history_document(history: History) -> dict:
     """Everything of `history_text` and every value, JSON-like."""
-    return {"num_results": history.num_runs, "alpha": ALPHA, "left_out": list(history.problems), "series": [
+    return {"num_results": history.num_results, "alpha": ALPHA, "left_out": list(history.problems), "series": [
         {"recipe": series.name, "suite": series.suite, "metric": series.metric, "num_missing": series.num_missing,
          "lines": [_line_document(segment) for segment in series.segments]} for series in history.series]}
 
