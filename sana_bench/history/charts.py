@@ -59,6 +59,7 @@ class Chart:
     """(y, value)"""
     radius: float
     first: str
+    """Commit and time of the oldest value; `last` of the newest."""
     last: str
     words: str
 
@@ -99,7 +100,7 @@ def make_chart(series: Series, axis: Axis) -> Chart:
              f"{number(max(row.value for row in ordered))}; last {number(last.value)}; " + ("; ".join(mark.words for mark in marks) or "no change beyond chance"))
     return Chart(series, tuple(_stroke(segment, x, y) for segment in series.segments), marks,
                  tuple((y(value), value) for value in (high, (low + high) / 2, low)), 3.4 if len(axis) <= MANY else 1.8,
-                 day(ordered[0]), day(ordered[-1]), words)
+                 *(f"{commit_of(row)} · {day(row)}" for row in (ordered[0], last)), words)
 
 
 def _reach(rows: Sequence[HistoryRow]) -> tuple[float, float]:

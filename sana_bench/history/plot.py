@@ -42,11 +42,13 @@ def _draw(axes: Axes, series: Series) -> None:
     for segment in series.segments:
         _draw_line(axes, segment, [places[row.created, row.result_digest] for row in segment.rows], segment is series.segments[-1])
         for change in segment.changes:
-            axes.axvline((places[change.before.created, change.before.result_digest] + places[change.after.created, change.after.result_digest]) / 2,
-                         color=TONES[change.direction], linestyle="--")
+            between = sum(places[row.created, row.result_digest] for row in (change.before, change.after)) / 2
+            axes.axvline(between, color=TONES[change.direction], linestyle="--")
+            axes.annotate(change.direction, (between, 1), (2, -8), xycoords=("data", "axes fraction"), textcoords="offset points",
+                          color=TONES[change.direction], fontsize=7)
     last = series.segments[-1].last
     axes.set_title(printable(f"{series.metric} ({series.name} on {series.suite})"), fontsize=9, parse_math=False)
-    axes.set_ylabel(printable(f"{last.unit}\n{'higher' if last.higher_is_better else 'lower'} is better"), fontsize=7, parse_math=False)
+    axes.set_ylabel(f"{printable(last.unit)}\n{'higher' if last.higher_is_better else 'lower'} is better", fontsize=7, parse_math=False)
     step = math.ceil(len(ordered) / COMMITS_NAMED)
     named = range(len(ordered) - 1, -1, -step)
     axes.set_xticks(named, [printable(commit_of(ordered[at])) for at in named], fontsize=7, parse_math=False)

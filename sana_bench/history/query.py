@@ -1,7 +1,7 @@
 """Questions of one's own, in DuckDB's SQL, to two views: `history` (rows of HistoryRow) and `scores` (values of single images).
 
-A question may come from somebody else, so it reaches no file, no network, no extension and no setting, and changes nothing: DuckDB itself is shut off
-from the outside, and the scores of the runs are handed in from here, file by file as they are read, never all at once.
+A question may come from somebody else, so it reaches no file, no network, no extension and no setting, and there is nothing to change but views of a
+database in memory: DuckDB is shut off from the outside, and the scores are handed in from here, file by file as they are read, never all at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sana_bench.history.rows import HistoryRow, to_table
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
 MEMORY = "1GB"
@@ -43,13 +44,12 @@ def ask(sql: str, rows: Sequence[HistoryRow], scores: Sequence[ScoresFile]) -> t
 
     connection = duckdb.connect(":memory:", config=SHUT)
     try:
-        connection.register("history", to_table(rows))
+        connection.register("history", _in_utc(to_table(rows)))
         dataset, problems = _scores_dataset(scores)
         connection.register("scores", dataset)
         for setting in ("enable_external_access = false", "lock_configuration = true"):
             connection.execute(f"SET {setting}")
         _check_one_select(connection, sql)
-        connection.execute("BEGIN TRANSACTION READ ONLY")
         connection.execute(sql)
         columns = tuple(column[0] for column in connection.description)
         return Answer(columns, tuple(tuple(map(_json_like, row)) for row in connection.fetchall())), problems
@@ -58,6 +58,13 @@ def ask(sql: str, rows: Sequence[HistoryRow], scores: Sequence[ScoresFile]) -> t
                            f'"DESCRIBE history" names the columns') from error
     finally:
         connection.close()
+
+
+def _in_utc(table: pa.Table) -> pa.Table:
+    """`created` without a zone, or DuckDB would show it in that of the machine."""
+    import pyarrow as pa
+
+    return table.set_column(0, "created", table["created"].cast(pa.timestamp("us")))
 
 
 def _check_one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,7 +191,17 @@ def answers(found: Collection, sql: str) -> list[tuple]:
 def test_the_history_view_has_every_row(found: Collection):
     assert answers(found, "SELECT count(*), count(DISTINCT run), min(value) FROM history") == [
         (len(found.rows), NUM_RUNS, min(row.value for row in found.rows))]
-    assert answers(found, "SELECT created FROM history ORDER BY created LIMIT 1") == [("2026-01-01T00:00:00+00:00",)]
+    assert answers(found, "SELECT created FROM history ORDER BY created LIMIT 1") == [("2026-01-01T00:00:00",)]
+
+
+def test_times_are_utc_wherever_the_machine_is(found: Collection, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert answers(found, "SELECT min(created), min(created)::DATE::VARCHAR FROM history") == [("2026-01-01T00:00:00", "2026-01-01")]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_scores_of_all_runs_agree_with_their_results(found: Collection):
