@@ -118,14 +118,14 @@ def flat(rng: np.random.Generator) -> list[Line]:
 
 def line(values_N: np.ndarray, errors_N: np.ndarray) -> Line:
     rows = tuple(row(at, value) for at, value in enumerate(values_N))
-    return Line(tuple(each.run for each in rows), values_N, errors_N, rows)
+    return Line(tuple(each.run for each in rows), values_N, errors_N, tuple((each,) for each in rows))
 
 
 def row(at: int, value: float) -> HistoryRow:
     text = dict.fromkeys(("commit", "name", "source", "result_digest", "checkpoint_digest", "base_digest", "training_digest", "samples_digest", "suite",
                           "suite_digest", "design_digest", "sampling_digest", "reference_digest", "compared_base_digest", "metric", "kind", "extractor",
                           "extractor_digest", "unit", "not_judged", "baseline_name", "outcome"), "")
-    return HistoryRow(**text, run=str(at), created=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=at), dirty=False, suite_version=1, version=1,
+    return HistoryRow(**text, run=str(at), created=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=at), dirty=False, training_seed=0, suite_version=1, version=1,
                       higher_is_better=True, value=float(value), ci_low=None, ci_high=None, num_scored=NUM_PROMPTS, num_unscored=0, budget=0.1,
                       baseline_value=None, difference=None)
 

@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sana_bench.history.rows import HistoryRow
+from sana_bench.history.rows import HistoryRow, by_run
 
 ALPHA = 0.05
 """Chance that a history in which nothing ever changed shows any change, over all its metrics."""
@@ -48,14 +48,16 @@ class Line:
     """(N,) float64, finite, in the order of time."""
     errors_N: np.ndarray
     """(N,) float64 standard errors, nan where unknown."""
-    rows: tuple[HistoryRow, ...]
+    rows_N: tuple[tuple[HistoryRow, ...], ...]
+    """Of each run."""
 
     @classmethod
     def of(cls, rows: Sequence[HistoryRow]) -> Line:
-        """Images that were measured twice are one draw, and count once."""
-        fresh = list({row.samples_digest: row for row in reversed(rows)}.values())[::-1]
-        errors = [math.nan if row.ci_low is None or row.ci_high is None else (row.ci_high - row.ci_low) / (2 * NORMAL_95) for row in fresh]
-        return cls(tuple(row.run for row in fresh), np.array([row.value for row in fresh], dtype=np.float64), np.array(errors), tuple(fresh))
+        """A run counts once, with the mean of its fine-tunes; so do images that were measured twice."""
+        fresh = by_run(list({row.samples_digest: row for row in reversed(rows)}.values())[::-1])
+        values = [np.mean([row.value for row in group]) for group in fresh]
+        errors = [math.sqrt(np.mean([_standard_error(row) ** 2 for row in group]) / len(group)) for group in fresh]
+        return cls(tuple(group[0].run for group in fresh), np.array(values, dtype=np.float64), np.array(errors), tuple(fresh))
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,11 @@ class Change:
     def budgets(self) -> float | None:
         """Size in budgets of the metric; None for one without."""
         return abs(self.difference) / self.after.budget if self.after.budget else None
+
+
+def _standard_error(row: HistoryRow) -> float:
+    """nan where there is no interval."""
+    return math.nan if row.ci_low is None or row.ci_high is None else (row.ci_high - row.ci_low) / (2 * NORMAL_95)
 
 
 class Found(NamedTuple):
@@ -136,14 +143,14 @@ def find_changes(lines: Sequence[Line], *, alpha: float = ALPHA, num_orders: int
 
 def _part(lines: Sequence[Line], span: _Span) -> Line:
     line, within = lines[span.line], slice(span.start, span.end)
-    return Line(line.runs[within], line.values_N[within], line.errors_N[within], line.rows[within])
+    return Line(line.runs[within], line.values_N[within], line.errors_N[within], line.rows_N[within])
 
 
 def _changes(line: Line, found: Sequence[tuple[int, float]]) -> tuple[Change, ...]:
     """Means are of the stretches between neighbouring changes."""
     edges, weights_N = [0, *(at for at, _ in found), len(line.runs)], _weights(line)
     means = [float(np.average(line.values_N[start:end], weights=weights_N[start:end])) for start, end in zip(edges, edges[1:], strict=False)]
-    return tuple(Change(line.rows[at - 1], line.rows[at], before, after, p)
+    return tuple(Change(line.rows_N[at - 1][-1], line.rows_N[at][0], before, after, p)
                  for (at, p), before, after in zip(found, means, means[1:], strict=False))
 
 

@@ -96,8 +96,9 @@ def make_chart(series: Series, axis: Axis) -> Chart:
     ordered = sorted((row for segment in series.segments for row in segment.rows), key=lambda row: row.created)
     marks = tuple(Mark((x(change.before) + x(change.after)) / 2, change, change_words(change)) for segment in series.segments for change in segment.changes)
     last = series.segments[-1].last
-    words = (f"{series.metric}: {len(ordered)} values from {day(ordered[0])} to {day(ordered[-1])}, between {number(min(row.value for row in ordered))} and "
-             f"{number(max(row.value for row in ordered))}; last {number(last.value)}; " + ("; ".join(mark.words for mark in marks) or "no change beyond chance"))
+    least, most = min(row.value for row in ordered), max(row.value for row in ordered)
+    words = (f"{series.metric}: {len(ordered)} values from {day(ordered[0])} to {day(ordered[-1])}, between {number(least)} and {number(most)}; "
+             f"last {number(last.value)}; {'; '.join(mark.words for mark in marks) or 'no change beyond chance'}")
     return Chart(series, tuple(_stroke(segment, x, y) for segment in series.segments), marks,
                  tuple((y(value), value) for value in (high, (low + high) / 2, low)), 3.4 if len(axis) <= MANY else 1.8,
                  *(f"{commit_of(row)} · {day(row)}" for row in (ordered[0], last)), words)
@@ -136,4 +137,5 @@ def _path(corners: Sequence[tuple[float, float]]) -> str:
 
 def _point_words(row: HistoryRow) -> str:
     verdict = f", {row.outcome.replace('_', ' ')}" if row.outcome else ""
-    return f"{commit_of(row)}, {day(row)}: {number(row.value)} ({limits(row.ci_low, row.ci_high)}), {row.num_scored} scored{verdict}"
+    seed = f", training seed {row.training_seed}" if row.training_seed else ""
+    return f"{commit_of(row)}, {day(row)}{seed}: {number(row.value)} ({limits(row.ci_low, row.ci_high)}), {row.num_scored} scored{verdict}"

@@ -19,6 +19,8 @@ from sana_bench.records import BenchmarkResult, MetricResult, RegressionReport, 
 from sana_bench.results import GUARD_FOLDER, RESULT_FILE, SCORES_FILE
 from sana_bench.store import digest_of, read_record
 
+SEEDS_FOLDER = "seeds"
+"""Of a run: a result folder for each fine-tune from another training seed."""
 NO_RUNS = {"baseline", "views"}
 """Folders of a run that hold no result of its own: what it was held against, and pictures."""
 
@@ -77,12 +79,13 @@ def _result_folders(place: Path) -> Iterator[Path]:
 
 
 def _read_folder(folder: Path, found: Collection) -> None:
-    """The result of a run or a baseline, and of its guard suite."""
+    """The result of a run or a baseline, or of another training seed of it, and of its guard suite."""
+    run = folder.parents[1] if folder.parent.name == SEEDS_FOLDER and (folder.parents[1] / RESULT_FILE).exists() else folder
     report = _attempt(found, folder, lambda: read_record(folder / REPORT_RECORD, RegressionReport) if (folder / REPORT_RECORD).exists() else None)
-    source = "baseline" if (folder / ACCEPTANCE_FILE).exists() else "run"
+    source = "baseline" if (run / ACCEPTANCE_FILE).exists() else "run"
     for part in (folder, folder / GUARD_FOLDER):
         if (part / RESULT_FILE).exists():
-            _attempt(found, part, lambda part=part: _take_in(part, str(folder), source, report, found))
+            _attempt(found, part, lambda part=part: _take_in(part, str(run), source, report, found))
 
 
 def _attempt(found: Collection, place: Path, read):
@@ -112,6 +115,7 @@ def rows_of(result: BenchmarkResult, run: str, source: str, report: RegressionRe
                 } if report else {}
     common = {
         "created": _utc(provenance.created), "commit": provenance.commit, "dirty": provenance.dirty, "name": result.name, "run": run, "source": source,
+        "training_seed": _training_seed(result),
         "result_digest": result.digest, "checkpoint_digest": digests.get("checkpoint", ""), "base_digest": digests.get("base", ""),
         "training_digest": digests.get("training data", ""), "samples_digest": digests.get("samples", "") or result.digest,
         "suite": result.suite, "suite_version": result.suite_version, "suite_digest": result.suite_digest,
@@ -119,6 +123,13 @@ def rows_of(result: BenchmarkResult, run: str, source: str, report: RegressionRe
         "sampling_digest": digest_of(result.sampling), "reference_digest": digests.get(REFERENCE_DIGEST, ""),
         "compared_base_digest": digests.get(BASE_DIGEST, ""), "baseline_name": report.baseline_name if report else ""}
     return [HistoryRow(**common, **_measured(each), **_judged(verdicts.get(each.metric))) for each in result.results]
+
+
+def _training_seed(result: BenchmarkResult) -> int:
+    """0 where none is recorded."""
+    train = result.config.get("train")
+    seed = train.get("seed") if isinstance(train, dict) else None
+    return seed if isinstance(seed, int) and abs(seed) < 2**63 else 0
 
 
 def _measured(result: MetricResult) -> dict:

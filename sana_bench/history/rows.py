@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,9 @@ class HistoryRow:
     name: str
     """Of the recipe."""
     run: str
-    """The folder that it was read from."""
+    """The folder of the run or the baseline."""
+    training_seed: int
+    """Of the fine-tune; a run may have several."""
     source: str
     """`run` or `baseline`, which is a copy of a run."""
     result_digest: str
@@ -75,6 +77,14 @@ class HistoryRow:
     """Of the verdict on the whole suite; empty where there is none."""
 
 
+def by_run(rows: Iterable[HistoryRow]) -> list[tuple[HistoryRow, ...]]:
+    """Rows of one metric: those of a run together, in the order of the runs' first rows. Fine-tunes from several seeds are one run."""
+    groups: dict[str, list[HistoryRow]] = {}
+    for row in rows:
+        groups.setdefault(row.run, []).append(row)
+    return [tuple(group) for group in groups.values()]
+
+
 def schema() -> pa.Schema:
     """A column a field of HistoryRow, with the same name."""
     import pyarrow as pa
@@ -109,7 +119,7 @@ def read_rows(path: Path) -> list[HistoryRow]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(path.read_bytes()))
+        table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)  # threads of arrow may outlive the interpreter and abort it
     except (OSError, ValueError, pa.ArrowException) as error:
         raise HistoryError(f"{path} cannot be read as Parquet ({type(error).__name__}: {str(error).strip():.120})") from error
     if not table.schema.equals(schema()):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sana_bench.history.changes import Change, Line, find_changes
-from sana_bench.history.rows import HistoryRow
+from sana_bench.history.rows import HistoryRow, by_run
 
 MEASURED_ALIKE = {"suite_digest": "suite", "design_digest": "set of prompts or noise", "sampling_digest": "sampling", "version": "metric version",
                   "kind": "kind", "extractor": "extractor", "extractor_digest": "extractor digest", "unit": "unit", "higher_is_better": "direction"}
@@ -30,12 +30,18 @@ class Segment:
     """Why no change was looked for; empty where it was."""
 
     @property
+    def runs(self) -> list[tuple[HistoryRow, ...]]:
+        return by_run(self.rows)
+
+    @property
     def last(self) -> HistoryRow:
-        return self.rows[-1]
+        """Of the newest run, the first of its fine-tunes."""
+        return self.runs[-1][0]
 
     @property
     def previous(self) -> HistoryRow | None:
-        return self.rows[-2] if len(self.rows) > 1 else None
+        """The same of the run before."""
+        return self.runs[-2][0] if len(self.runs) > 1 else None
 
 
 @dataclass(frozen=True)

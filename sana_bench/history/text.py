@@ -13,7 +13,7 @@ from sana_bench.history.series import History, Segment, Series
 
 SHORT = 7
 HEADER = ("metric", "better", "runs", "last", "interval", "unit", "since previous", "commit", "when", "changes beyond chance")
-POINT = ("commit", "dirty", "run", "source", "result_digest", "value", "ci_low", "ci_high", "num_scored", "outcome")
+POINT = ("commit", "dirty", "run", "training_seed", "source", "result_digest", "value", "ci_low", "ci_high", "num_scored", "outcome")
 
 
 def printable(text: str) -> str:
@@ -68,7 +68,7 @@ def _rows(series: Series) -> Iterator[tuple[str, ...]]:
         yield (series.metric, "", "0", MISSING, MISSING, "", MISSING, "", "", f"no value in {series.num_missing} results")
     for at, segment in reversed(list(enumerate(series.segments, start=1))):
         last, moved = segment.last, since_previous(segment)
-        yield (series.metric + (f" ({at})" if len(series.segments) > 1 else ""), "higher" if last.higher_is_better else "lower", str(len(segment.rows)),
+        yield (series.metric + (f" ({at})" if len(series.segments) > 1 else ""), "higher" if last.higher_is_better else "lower", str(len(segment.runs)),
                number(last.value), interval(last.ci_low, last.ci_high), last.unit, MISSING if moved is None else signed(moved), commit_of(last), day(last),
                "; ".join(map(change_words, segment.changes)) or segment.too_few or "none")
 

@@ -166,6 +166,17 @@ def test_all_runs_of_a_commit_are_shown_and_a_copy_is_not(tmp_path: Path):
     assert [row.run.rpartition("/")[2] for row in line.rows] == ["r0", "r1", "r2"]
 
 
+def test_fine_tunes_from_several_seeds_are_one_run_and_all_shown(tmp_path: Path):
+    for at in range(2):
+        for seed in range(3):
+            bundle = run_bundle(10 * at + seed, {"hand_rate": [0.0, at + 0.5 * seed]}, config={"train": {"seed": seed}})
+            write_run(tmp_path / f"r{at}" / (f"seeds/{seed}" if seed else ""), bundle)
+    (line,) = lines_of(collect([tmp_path]).rows)
+    assert [(Path(row.run).name, row.training_seed) for row in line.rows] == [("r0", 0), ("r0", 1), ("r0", 2), ("r1", 0), ("r1", 1), ("r1", 2)]
+    assert len(line.runs) == 2 and line.too_few.startswith("too few runs: 2 ")
+    assert (line.previous.value, line.last.value) == (0.0, 0.5)
+
+
 def test_a_metric_without_a_value_is_counted(tmp_path: Path):
     rows = rows_of_runs(tmp_path, run_bundle(0, {"hand_rate": [None, None]}), run_bundle(1, {"hand_rate": [1.0, None]}))
     (series,) = make_history(rows).series

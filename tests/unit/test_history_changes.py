@@ -23,7 +23,7 @@ def line(values, errors=0.03, runs=None, **fields) -> Line:
     rows = [replace(ROW, value=float(value), run=f"run{at:03}", result_digest=f"result{at}", samples_digest=f"images{at}", **fields)
             for at, value in enumerate(values)]
     return Line(tuple(runs or (row.run for row in rows)), np.array(values, dtype=np.float64), np.broadcast_to(np.asarray(errors, dtype=np.float64), (len(rows),)),
-                tuple(rows))
+                tuple((row,) for row in rows))
 
 
 def flat_history(rng: np.random.Generator, num_runs: int = 20) -> list[Line]:
@@ -121,6 +121,16 @@ def test_images_measured_twice_count_once():
     rows = [replace(ROW, value=0.1 * at, samples_digest=f"images{at // 2}", run=f"run{at}", ci_low=None) for at in range(6)]
     made = Line.of(rows)
     assert made.runs == ("run0", "run2", "run4") and np.isnan(made.errors_N).all()
+
+
+def test_fine_tunes_of_a_run_count_once():
+    """Three seeds of two runs: values 0, 1, 2 and 3, 4, 5, standard error 0.3 each."""
+    half = 1.959964 * 0.3
+    made = Line.of([replace(ROW, value=float(at), samples_digest=f"images{at}", run=f"run{at // 3}", training_seed=at % 3, ci_low=at - half, ci_high=at + half)
+                    for at in range(6)])
+    assert made.runs == ("run0", "run1") and [len(group) for group in made.rows_N] == [3, 3]
+    np.testing.assert_allclose(made.values_N, [1, 4])
+    np.testing.assert_allclose(made.errors_N, 0.3 / math.sqrt(3))
 
 
 def test_results_do_not_depend_on_the_order_of_lines():
