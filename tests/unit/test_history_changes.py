@@ -174,6 +174,11 @@ def test_p_of_one_line_is_the_share_of_all_its_orders():
 
 
 def test_step_down_by_hand():
-    """Three orders. Line 1 (0.01) is below the least of both lines in all: (1 + 0) / 4. Line 0 (0.2) is reached by its own in one: 2 / 4."""
-    observed, chance = np.array([0.2, 0.01]), np.array([[0.1, 0.5, 0.9], [0.3, 0.02, 0.04]])
-    np.testing.assert_allclose(_step_down(observed, chance), [0.5, 0.25])
+    """Three orders. Line 1 (0.01) is reached by the least of both lines in one: (1 + 1) / 4. Line 0 (0.6) is reached by its own in two: 3 / 4."""
+    observed, chance = np.array([0.6, 0.01]), np.array([[0.005, 0.5, 0.9], [0.3, 0.02, 0.04]])
+    np.testing.assert_allclose(_step_down(observed, chance), [0.75, 0.5])
+
+
+def test_a_later_p_value_is_not_below_an_earlier_one():
+    """Line 1 (0.01) is reached in three orders, by itself: 4 / 4. Line 0 (0.02) is reached by its own in none, and yet gets no less."""
+    np.testing.assert_allclose(_step_down(np.array([0.02, 0.01]), np.array([[0.9, 0.9, 0.9], [0.01, 0.005, 0.01]])), [1, 1])
