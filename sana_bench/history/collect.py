@@ -57,7 +57,7 @@ def collect(places: Sequence[Path]) -> Collection:
     found = Collection()
     for place in places:
         if place.is_dir():
-            for folder in sorted(_result_folders(place)):
+            for folder in sorted(_result_folders(place, found)):
                 _read_folder(folder, found)
         elif place.is_file():
             _attempt(found, place, lambda place=place: found.rows.extend(read_rows(place)))
@@ -65,13 +65,21 @@ def collect(places: Sequence[Path]) -> Collection:
             raise HistoryError(f"there is no {place}. Give folders with runs or baselines in them, or a Parquet file made with --parquet")
     if not found.rows:
         left_out = f"; {len(found.problems)} could not be read, first: {found.problems[0]}" if found.problems else ""
-        raise HistoryError(f"no result in {', '.join(map(str, places))}{left_out}. sana-bench train-and-eval makes one")
+        raise HistoryError(f"no result in {', '.join(map(_text, places))}{left_out}. sana-bench train-and-eval makes one")
     found.rows = sorted(set(found.rows), key=lambda row: (row.created, row.result_digest, row.run, row.suite, row.metric, repr(row)))
     return found
 
 
-def _result_folders(place: Path) -> Iterator[Path]:
-    for folder, inner, files in os.walk(place):
+def _text(words: object) -> str:
+    """A name that is no UTF-8 cannot stand in a table."""
+    return os.fsencode(str(words)).decode(errors="replace")
+
+
+def _result_folders(place: Path, found: Collection) -> Iterator[Path]:
+    def note(error: OSError) -> None:
+        found.problems.append(f"{_text(error.filename)}: {error.strerror}")
+
+    for folder, inner, files in os.walk(place, onerror=note):
         own = NO_RUNS if RESULT_FILE in files else set()
         inner[:] = sorted(name for name in inner if not name.startswith(".") and name not in own)
         if RESULT_FILE in files and not (Path(folder).name == GUARD_FOLDER and (Path(folder).parent / RESULT_FILE).exists()):
@@ -85,7 +93,7 @@ def _read_folder(folder: Path, found: Collection) -> None:
     source = "baseline" if (run / ACCEPTANCE_FILE).exists() else "run"
     for part in (folder, folder / GUARD_FOLDER):
         if (part / RESULT_FILE).exists():
-            _attempt(found, part, lambda part=part: _take_in(part, str(run), source, report, found))
+            _attempt(found, part, lambda part=part: _take_in(part, _text(run), source, report, found))
 
 
 def _attempt(found: Collection, place: Path, read):
@@ -93,7 +101,8 @@ def _attempt(found: Collection, place: Path, read):
     try:
         return read()
     except SanaBenchError as error:
-        found.problems.append(str(error) if str(place) in str(error) else f"{place}: {error}")
+        told = str(error) if str(place) in str(error) else f"{place}: {error}"
+        found.problems.append(_text(told))
         return None
 
 

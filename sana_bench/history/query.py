@@ -87,16 +87,17 @@ def _scores_dataset(files: Sequence[ScoresFile]) -> tuple[ds.Dataset, list[str]]
     of_file = ("run", "result_digest", "suite")
     fragments, problems = [], []
     for file in files:
+        whose = [ds.field(name) == getattr(file, name) for name in of_file]
         try:
             found = pq.read_schema(file.path)
-        except (OSError, pa.ArrowException) as error:
-            problems.append(f"{file.path} cannot be read as Parquet ({_one_line(error):.120})")
+            fragment = ds.ParquetFileFormat().make_fragment(str(file.path), fs.LocalFileSystem(), whose[0] & whose[1] & whose[2])
+        except (OSError, UnicodeEncodeError, pa.ArrowException) as error:
+            problems.append(f"scores of {file.suite} in {file.run} cannot be read as Parquet ({_one_line(error):.120})")
             continue
         if any(name not in found.names or found.field(name).type != kind for name, kind in own):
-            problems.append(f"{file.path} holds no scores of this version")
+            problems.append(f"scores of {file.suite} in {file.run} are none of this version")
             continue
-        whose = [ds.field(name) == getattr(file, name) for name in of_file]
-        fragments.append(ds.ParquetFileFormat().make_fragment(str(file.path), fs.LocalFileSystem(), whose[0] & whose[1] & whose[2]))
+        fragments.append(fragment)
     schema = pa.schema([*((name, pa.string()) for name in of_file), *own])
     return ds.FileSystemDataset(fragments, schema, ds.ParquetFileFormat()), problems
 

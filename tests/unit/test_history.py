@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import time
@@ -230,7 +231,7 @@ def test_scores_that_cannot_be_read_are_named(runs: Path, tmp_path: Path):
     again = collect([place])
     answer, problems = ask("SELECT count(DISTINCT run) FROM scores", again.rows, again.scores)
     assert answer.rows == ((NUM_RUNS - 2,),)
-    assert len(problems) == 2 and "tiny-00" in problems[0] and "tiny-01" in problems[1] and "no scores of this version" in problems[1]
+    assert len(problems) == 2 and "tiny-00" in problems[0] and "tiny-01" in problems[1] and "none of this version" in problems[1]
 
 
 def test_values_that_json_lacks_become_text(found: Collection):
@@ -301,6 +302,17 @@ def test_without_folders_reports_and_baselines_are_read(runs: Path, tmp_path: Pa
         assert main(["history", "--json"]) == 0
         assert json.loads(capfd.readouterr().out)["num_results"] == number
         write_run(tmp_path / "baselines" / "b", run_bundle(1, {"hand_rate": [1.0]}))
+
+
+def test_names_that_are_no_utf_8_are_shown_as_far_as_they_can_be(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/run\xff"))
+    write_run(place, run_bundle(0, {"hand_rate": [1.0, 0.5]}))
+    (place.parent / os.fsdecode(b"\xfe")).mkdir()
+    (place.parent / os.fsdecode(b"\xfe") / "result.json").write_text("{}")
+    assert main(["history", str(tmp_path), "--out", str(tmp_path / "h.html"), "--plot", str(tmp_path / "h.png"), "--parquet", str(tmp_path / "h.parquet")]) == 0
+    assert "/\ufffd/result.json" in capfd.readouterr().err and "\ufffd" in (tmp_path / "h.html").read_text()
+    assert main(["history", str(tmp_path), "--sql", "SELECT run FROM history"]) == 0
+    assert capfd.readouterr().out.rstrip().endswith("/run\ufffd")
 
 
 def test_names_from_records_steer_no_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
