@@ -28,10 +28,10 @@ def collect_provenance(device: str, digests: dict[str, str]) -> Provenance:
 
 
 def _git(*arguments: str) -> str:
-    """Output of a git command about our own checkout; empty outside one or without git."""
-    if not (PACKAGE.parent / ".git").exists():
-        return ""
+    """Output of a git command about our own checkout, or where sana-bench is installed about the repository that it is run in: that of the recipe
+    and of the code that made the model. Empty outside of one or without git."""
+    folder = PACKAGE.parent if (PACKAGE.parent / ".git").exists() else None
     try:
-        return subprocess.run(["git", *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
         return ""

@@ -230,7 +230,7 @@ class Provenance(Record):
     """UTC, ISO 8601."""
     sana_bench: str
     commit: str
-    """Empty outside a checkout."""
+    """Of sana-bench's own checkout, else of the repository in which it was run; empty outside of any."""
     dirty: bool
     python: str
     platform: str
