@@ -1,0 +1,293 @@
+"""How many prompts, and images of each, a comparison needs: from the spread that a pilot shows. Pure functions on arrays.
+
+The difference of a pair (same prompt, same noise, two variants) varies from prompt to prompt, because a change helps one prompt
+and hurts another (variance tau^2), and from image to image of one prompt, by 2 s^2 (1 - rho), where s is the spread of one
+variant's images and rho the correlation of the two variants'. With P prompts of K images each the mean difference has the
+
+    standard error  sqrt(tau^2 / P + 2 s^2 (1 - rho) / (P K))
+
+and many times that is 80 % sure to be found: 2.80 of them for many prompts, two-sided at 5 %. More images of a prompt cannot
+take away tau^2 / P. A paired pilot shows tau^2 and 2 s^2 (1 - rho) themselves, so rho need not be known.
+
+Chances are those of the rule by which compare.py judges: a loss is found where the gain is below -budget and told from no change
+at the strictest step of Holm's procedure, and excluded where the interval of the gain stays above -budget.
+
+Source: E. Miller, "Adding Error Bars to Evals", arXiv 2411.00640 (2024), section 5; variance components by the analysis of variance,
+S. R. Searle, G. Casella, C. E. McCulloch, "Variance Components" (1992), section 3.6.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from sana_bench.errors import InsufficientSamplesError, MetricError
+from sana_bench.statistics import MAX_PROMPTS, fewest_prompts
+
+FEWEST_PILOT_PROMPTS = 6
+"""Fewer prompts tell next to nothing of how much prompts differ."""
+IMAGES_PER_PROMPT = (1, 2, 3, 4, 6, 8, 12, 16)
+"""What is considered: beyond, prompts are what is lacking."""
+SPREAD_CONFIDENCE = 0.95
+"""Of the interval that a pilot's own uncertainty leaves."""
+
+
+class Spread(NamedTuple):
+    """Variances of paired differences, in the squared unit of the metric: numbers, or (R,) of R resampled pilots."""
+
+    by_prompt: float | np.ndarray
+    """tau^2; where `by_image` is None, the variance of a prompt's mean at the pilot's number of images."""
+    by_image: float | np.ndarray | None
+    """2 s^2 (1 - rho); None where the pilot cannot tell it apart."""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What a pilot tells of one metric. P prompts with K images each are drawn; not all of them count."""
+
+    spread: Spread
+    resampled: Spread
+    """Of (R,) pilots made of resampled prompts: how uncertain the spread is."""
+    num_prompts: int
+    """Drawn."""
+    num_images_per_prompt: int
+    """Drawn."""
+    share_of_prompts: float
+    """Of those drawn, with a pair that counts: a metric of hands has no value where no hand is asked for."""
+    share_of_images: float
+    """Of the images of such a prompt."""
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether other numbers of images a prompt can be planned than the pilot's own."""
+        return self.spread.by_image is not None
+
+    def counting(self, num_prompts: int) -> int:
+        """Prompts that count, of so many drawn."""
+        return math.floor(num_prompts * self.share_of_prompts + 1e-9)
+
+    def pairs(self, num_prompts: int, num_images: int) -> int:
+        """Pairs that count, of so many prompts and images of each."""
+        return math.floor(self.counting(num_prompts) * max(1.0, num_images * self.share_of_images) + 1e-9)
+
+    def variance(self, num_images: int) -> float:
+        """Of the mean difference of a prompt of which so many images are drawn."""
+        return float(self._variance(self.spread, num_images))
+
+    def variance_limits(self, num_images: int) -> tuple[float, float]:
+        """95 % interval of that variance; the upper limit is infinite where resampled pilots have no spread at all.
+
+        Basic bootstrap interval of the ratio, at expanded quantiles as in statistics.mean_interval: a resampled pilot is to this one what
+        this one is to the truth. Simulated coverage in % (500 repetitions) at the pilot's own number of images a prompt, one or two:
+
+            prompts                                    8       24      60
+            normal differences                      95 91   94 92   96 90
+            Student t, 4 degrees of freedom         94 85   90 85   90 86
+            -1, 0 or 1                              93 94   95 93   96 93
+
+        With normal differences and two images of each prompt it is 93 % for one image, 84 to 88 % for four and 76 to 87 % for eight:
+        numbers beyond the pilot's own are extrapolated.
+        """
+        from scipy.special import ndtr, stdtrit
+
+        value, num_prompts = self.variance(num_images), self.counting(self.num_prompts)
+        tail = ndtr(-math.sqrt(num_prompts / (num_prompts - 1)) * stdtrit(num_prompts - 1, (1 + SPREAD_CONFIDENCE) / 2))
+        low, high = np.quantile(self._variance(self.resampled, num_images), [tail, 1 - tail])
+        return min(value, value**2 / float(high)), max(value, value**2 / float(low)) if low > 0 else math.inf
+
+    def _variance(self, spread: Spread, num_images: int) -> float | np.ndarray:
+        if spread.by_image is None:
+            assert num_images == self.num_images_per_prompt
+            return spread.by_prompt
+        return spread.by_prompt + spread.by_image / max(1.0, num_images * self.share_of_images)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a verdict on one metric takes."""
+
+    budget: float
+    """How much worse is too much, in the metric's unit."""
+    confidence: float = 0.95
+    num_gates: int = 1
+    """Verdicts that decide together: each is judged at a share of the chance of a false alarm, as Holm's first step has it."""
+    fewest_images: int = 0
+    """Below so many pairs the metric is not judged."""
+
+    @property
+    def alpha(self) -> float:
+        return (1 - self.confidence) / self.num_gates
+
+
+@dataclass(frozen=True)
+class Design:
+    """Prompts to draw with so many images of each, to reach the power that was asked for."""
+
+    num_images_per_prompt: int
+    num_prompts: int | None
+    """None beyond statistics.MAX_PROMPTS."""
+    low: int | None
+    """The same if prompts differ as little as the pilot leaves possible, at 95 %."""
+    high: int | None
+    """If they differ as much."""
+
+    @property
+    def num_images(self) -> int | None:
+        """Images of one side."""
+        return None if self.num_prompts is None else self.num_prompts * self.num_images_per_prompt
+
+    def fits(self, num_prompts: int) -> bool:
+        """Whether so many prompts are enough."""
+        return self.num_prompts is not None and self.num_prompts <= num_prompts
+
+
+def read_pilot(values: np.ndarray, prompt_ids: Sequence[str], num_prompts: int, num_images_per_prompt: int, *, by_image: bool = True,
+               num_resamples: int = 2000, seed: int = 0) -> Pilot:
+    """Variance components of the pairs of a pilot, and how uncertain they are.
+
+    Args:
+        values: (N,) float, finite: candidate minus baseline, one a pair.
+        prompt_ids: N of them.
+        num_prompts: of the pilot, those without a pair among them.
+        num_images_per_prompt: drawn.
+        by_image: whether each value is an image's own; where not, all images of a prompt have the prompt's.
+        num_resamples: pilots to make by drawing prompts with replacement.
+
+    Raises:
+        InsufficientSamplesError: fewer than FEWEST_PILOT_PROMPTS prompts have a pair.
+        MetricError: the values do not vary between prompts, so that they tell nothing, or one is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise MetricError("a difference is not finite")
+    _, membership_N = np.unique(np.asarray(prompt_ids), return_inverse=True)
+    counts_P = np.bincount(membership_N)
+    if len(counts_P) < FEWEST_PILOT_PROMPTS:
+        raise InsufficientSamplesError(f"{len(counts_P)} prompt(s) have a value on both sides, and fewer than {FEWEST_PILOT_PROMPTS} do not tell how much "
+                                       f"prompts differ")
+    means_P = np.bincount(membership_N, values) / counts_P
+    squares_P = np.bincount(membership_N, (values - means_P[membership_N]) ** 2)
+    if np.ptp(values) == 0:
+        raise MetricError(f"all of the pilot's {len(values)} values are {values[0]:g}: where no spread was seen, nothing tells of the next run's")
+    apart = by_image and (counts_P > 1).sum() >= FEWEST_PILOT_PROMPTS
+    drawn_RP = np.random.default_rng(seed).integers(len(counts_P), size=(num_resamples, len(counts_P)))
+    short = len(counts_P) / (len(counts_P) - 1)  # the bootstrap's spread is short by that
+    own, resampled = (_components(counts_P[at], means_P[at], squares_P[at], apart, factor) for at, factor in ((np.arange(len(counts_P))[None], 1.0), (drawn_RP, short)))
+    return Pilot(Spread(*(part if part is None else float(part[0]) for part in own)), resampled, num_prompts, num_images_per_prompt,
+                 len(counts_P) / num_prompts, float(counts_P.mean()) / num_images_per_prompt)
+
+
+def _components(counts_RP: np.ndarray, means_RP: np.ndarray, squares_RP: np.ndarray, apart: bool, factor: float) -> Spread:
+    """(R,) variance components of R pilots, from the number, mean and sum of squared deviations of each prompt's values.
+
+    Args:
+        factor: by which the spread between prompts is enlarged.
+    """
+    num_prompts = counts_RP.shape[1]
+    if not apart:
+        return Spread(factor * means_RP.var(axis=1, ddof=1), None)
+    total_R = counts_RP.sum(axis=1)
+    by_image_R = squares_RP.sum(axis=1) / np.maximum(total_R - num_prompts, 1)
+    mean_R = (counts_RP * means_RP).sum(axis=1) / total_R
+    between_R = factor * (counts_RP * (means_RP - mean_R[:, None]) ** 2).sum(axis=1) / (num_prompts - 1)
+    images_R = (total_R - (counts_RP**2).sum(axis=1) / total_R) / (num_prompts - 1)  # of a prompt, where they are not all as many
+    return Spread(np.maximum(0, (between_R - by_image_R) / images_R), by_image_R)
+
+
+def chance_of_finding(effect: float, standard_error: float, num_prompts: int, rule: Rule) -> float:
+    """Chance that a true loss of that size (positive) ends as `regressed`.
+
+    The gain is normal, its estimated standard error an independent chi: given the latter, the gain must be below both -budget and
+    -t standard errors. A loss of exactly the budget is found in at most half of all runs, however many prompts are drawn.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if num_prompts < fewest_prompts(1 - rule.alpha):
+        return 0.0
+    quantile = stdtrit(num_prompts - 1, 1 - rule.alpha / 2)
+    limits_Q = np.maximum(rule.budget, quantile * standard_error * _chi(num_prompts - 1))
+    return float(ndtr((effect - limits_Q) / standard_error).mean())
+
+
+def chance_of_excluding(standard_error: float, num_prompts: int, rule: Rule) -> float:
+    """Chance that a loss beyond the budget is excluded where nothing changed: how often an honest change passes for sure."""
+    from scipy.special import ndtr, stdtrit
+
+    if num_prompts < fewest_prompts(rule.confidence):
+        return 0.0
+    quantile = stdtrit(num_prompts - 1, (1 + rule.confidence) / 2)
+    return float(ndtr(rule.budget / standard_error - quantile * _chi(num_prompts - 1)).mean())
+
+
+@lru_cache(maxsize=1024)
+def _chi(degrees_of_freedom: int) -> np.ndarray:
+    """(Q,) equally likely ratios of an estimated standard error to the true one."""
+    from scipy.special import chdtri
+
+    upper_Q = 1 - (np.arange(256) + 0.5) / 256
+    return np.sqrt(chdtri(degrees_of_freedom, upper_Q) / degrees_of_freedom)
+
+
+Chance = Callable[[float, int], float]
+"""(standard error of the mean difference, prompts that count) -> chance of what is wanted."""
+
+
+def power_at(chance: Chance, pilot: Pilot, num_prompts: int, num_images: int, fewest_images: int = 0, variance: float | None = None) -> float:
+    """Chance of it with so many prompts drawn and so many images of each.
+
+    Args:
+        fewest_images: pairs below which nothing is judged.
+        variance: of a prompt's mean difference, where it is not to be the pilot's.
+    """
+    counting, variance = pilot.counting(num_prompts), pilot.variance(num_images) if variance is None else variance
+    if counting < 2 or pilot.pairs(num_prompts, num_images) < fewest_images or math.isinf(variance):
+        return 0.0
+    return chance(math.sqrt(variance / counting), counting)
+
+
+def design(chance: Chance, pilot: Pilot, num_images: int, power: float, fewest_images: int = 0) -> Design:
+    """The fewest prompts with so many images of each that reach the power."""
+    def fewest(variance: float) -> int | None:
+        numbers = range(2, MAX_PROMPTS + 1)
+        at = bisect_left(numbers, power, key=lambda number: power_at(chance, pilot, number, num_images, fewest_images, variance))
+        return numbers[at] if at < len(numbers) else None
+
+    low, high = pilot.variance_limits(num_images)
+    return Design(num_images, fewest(pilot.variance(num_images)), fewest(low), fewest(high))
+
+
+def designs(chance: Chance, pilot: Pilot, power: float, fewest_images: int = 0) -> list[Design]:
+    """The frontier: each number of images a prompt that saves prompts, with the fewest prompts that reach the power."""
+    numbers = IMAGES_PER_PROMPT if pilot.told_apart else [pilot.num_images_per_prompt]
+    found = [design(chance, pilot, number, power, fewest_images) for number in numbers]
+    kept = found[:1]
+    for each in found[1:]:
+        if each.num_prompts is not None and (kept[-1].num_prompts is None or each.num_prompts < kept[-1].num_prompts):
+            kept.append(each)
+    return kept
+
+
+def cheapest(frontier: Sequence[Design], num_prompts: int = MAX_PROMPTS) -> Design | None:
+    """The design of the fewest images that needs at most so many prompts; None where there is none."""
+    fitting = [each for each in frontier if each.fits(num_prompts)]
+    return min(fitting, key=lambda each: (each.num_images, each.num_images_per_prompt), default=None)
+
+
+def smallest_effect(pilot: Pilot, num_prompts: int, num_images: int, rule: Rule, power: float) -> float | None:
+    """Smallest true loss that is found with that power; None where so few prompts find none."""
+    from scipy.optimize import brentq
+
+    counting = pilot.counting(num_prompts)
+    if counting < fewest_prompts(1 - rule.alpha) or pilot.pairs(num_prompts, num_images) < rule.fewest_images:
+        return None
+    standard_error = math.sqrt(pilot.variance(num_images) / counting)
+
+    def lacking(effect: float) -> float:
+        return chance_of_finding(effect, standard_error, counting, rule) - power
+
+    return brentq(lacking, 0, rule.budget + 1000 * standard_error)
