@@ -78,7 +78,7 @@ def draft_of(name: str, sides: Sides, settings: CompareSection, gate: GateSectio
         ConfigError: a gate asks for a metric that may not decide, or for a tag or group that the suite does not have.
     """
     before, after = sides.results(name)
-    known, budget = after or before, _budget(name, before, after, settings, gate)
+    known, budget = after or before, budget_of(name, before, after, settings, gate)
     asked = {"metric": name, "suite": sides.suite, "budget": budget, "num_pairs": 0, "smallest_detectable_effect": None, "num_prompts_needed": None,
              "unit": known.unit if known else "", "higher_is_better": known.higher_is_better if known else True,
              "num_training_seeds": _num_seeds(sides.candidate),
@@ -148,7 +148,7 @@ def _numbers(difference: Difference, num_pairs: int) -> dict:
             "num_prompts": difference.num_prompts, "test": difference.test, "p_value": difference.p_value}
 
 
-def _budget(name: str, before: MetricResult | None, after: MetricResult | None, settings: CompareSection, gate: GateSection | None) -> float:
+def budget_of(name: str, before: MetricResult | None, after: MetricResult | None, settings: CompareSection, gate: GateSection | None) -> float:
     if gate and gate.budget is not None:
         return gate.budget
     if gate and gate.relative_budget is not None and before and before.value is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from sana_bench.comparability import metric_obstacle, sampling_obstacle
 from sana_bench.errors import BaselineError, MetricError, StoreError
-from sana_bench.metrics import METRICS
+from sana_bench.pairs import make_pairs
 from sana_bench.power import Pilot, read_pilot
 from sana_bench.records import BenchmarkResult
 from sana_bench.results import GUARD_FOLDER, RESULT_FILE, STATISTICS_FILE, ResultBundle, load_bundle
+from sana_bench.statistics import share_bounds
 from sana_bench.store import read_record
 
 BASELINE_FOLDER = "baseline"
@@ -85,63 +86,38 @@ def pilot_of(run: PilotRun, metric: str, correlation: float, *, num_resamples: i
     Raises:
         MetricError: it tells nothing, and why.
     """
-    result = next(each for each in run.after.result.results if each.metric == metric)
-    before = next((each for each in run.before.result.results if each.metric == metric), None) if run.before else None
-    if run.before and before is None:
+    before, after = (side and next((each for each in side.result.results if each.metric == metric), None) for side in (run.before or run.after, run.after))
+    if before is None:
         raise MetricError("the baseline was not measured on it")
-    obstacle = metric_obstacle(before or result, result, (run.before or run.after).result, run.after.result)
+    obstacle = metric_obstacle(before, after, (run.before or run.after).result, run.after.result)
     if obstacle:
         raise MetricError(obstacle)
-    sides = [side for side in (run.after, run.before) if side]
-    values_N, prompt_ids = _sample_values(metric, sides) if result.kind == "sample" else _set_values(metric, sides)
+    pairs = make_pairs(after, run.before or run.after, run.after)
+    if pairs.values is None:
+        values_N = pseudo_values(lambda at: pairs.value(1, at) - (pairs.value(0, at) if run.before else 0.0), pairs.prompt_ids)
+    else:
+        values_N = pairs.means()[1] - (pairs.means()[0] if run.before else 0.0)
     scale = 1.0 if run.before else math.sqrt(2 * (1 - correlation))  # Var(A - B) = 2 (1 - rho) Var(A)
-    return read_pilot(values_N * scale, prompt_ids, run.num_prompts, run.num_images_per_prompt, by_image=result.kind == "sample",
-                      num_resamples=num_resamples, seed=seed)
+    means = [pairs.seed_values(side) for side in range(2)] if len(pairs.sample_ids) else []
+    return read_pilot(values_N * scale, pairs.prompt_ids, run.num_prompts, run.num_images_per_prompt, by_image=pairs.values is not None,
+                      shares=pairs.values is not None and share_bounds(*pairs.means()) is not None,
+                      seeds=tuple((each.var(ddof=1) / len(each), len(each) - 1) for each in means if len(each) > 1), num_resamples=num_resamples, seed=seed)
 
 
-def _sample_values(metric: str, sides: list[ResultBundle]) -> tuple[np.ndarray, list[str]]:
-    """(N,) values, candidate minus baseline where there are two sides, and their N prompts."""
-    scores = [{score.sample_id: score.value for score in side.scores if score.metric == metric and score.value is not None} for side in sides]
-    shared = sorted(set.intersection(*(set(each) for each in scores)))
-    values = [scores[0][name] - (scores[1][name] if len(scores) > 1 else 0.0) for name in shared]
-    return np.array(values), _prompts_of(sides[0], shared)
-
-
-def _set_values(metric: str, sides: list[ResultBundle]) -> tuple[np.ndarray, list[str]]:
-    """(N,) jackknife pseudo-values of each sample's prompt: their mean is the value but for bias, their spread that of the jackknife.
+def pseudo_values(evaluate: Callable[[np.ndarray], float], prompt_ids: Sequence[str]) -> np.ndarray:
+    """(N,) jackknife pseudo-values of a set metric, leaving out a prompt at a time: the same for all N samples of a prompt.
 
     Raises:
         InsufficientSamplesError: the metric has no value with a prompt less.
-    """
-    places = [{name: at for at, name in enumerate(side.statistics[metric].sample_ids)} if metric in side.statistics else {} for side in sides]
-    shared = sorted(set.intersection(*(set(each) for each in places)))
-    evaluate = METRICS.get(metric).make.evaluate
-    arrays = [side.statistics[metric].arrays if shared else {} for side in sides]
-    at_N = [np.array([place[name] for name in shared], dtype=np.int64) for place in places]
-
-    def difference(chosen_N: np.ndarray) -> float:
-        after, *before = (evaluate(array, at[chosen_N]) for array, at in zip(arrays, at_N, strict=True))
-        return after - (before[0] if before else 0.0)
-
-    return pseudo_values(difference, _prompts_of(sides[0], shared))
-
-
-def pseudo_values(evaluate: Callable[[np.ndarray], float], prompt_ids: list[str]) -> tuple[np.ndarray, list[str]]:
-    """(N,) jackknife pseudo-values, leaving out a prompt at a time, and the N prompts.
 
     Source: J. W. Tukey, "Bias and Confidence in Not Quite Large Samples", Annals of Mathematical Statistics 29 (1958).
     """
     prompts, membership_N = np.unique(np.asarray(prompt_ids), return_inverse=True)
     if not len(prompts):
-        return np.zeros(0), []
+        return np.zeros(0)
     value = evaluate(np.arange(len(membership_N)))
     left_out_P = np.array([evaluate(np.flatnonzero(membership_N != prompt)) for prompt in range(len(prompts))])
-    return (len(prompts) * value - (len(prompts) - 1) * left_out_P)[membership_N], prompt_ids
-
-
-def _prompts_of(side: ResultBundle, sample_ids: list[str]) -> list[str]:
-    prompts = {sample.sample_id: sample.prompt_id for sample in side.result.samples}
-    return [prompts[name] for name in sample_ids]
+    return (len(prompts) * value - (len(prompts) - 1) * left_out_P)[membership_N]
 
 
 def _on(bundle: ResultBundle, suite: str) -> ResultBundle | None:

@@ -22,13 +22,15 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
+from sana_bench.difference import satterthwaite
 from sana_bench.errors import InsufficientSamplesError, MetricError
-from sana_bench.statistics import MAX_PROMPTS, fewest_prompts
+from sana_bench.sensitivity import MAX_PROMPTS, estimated_errors, power_of, smallest_detectable_effect
+from sana_bench.significance import fewest_prompts
+from sana_bench.statistics import t_quantile
 
 FEWEST_PILOT_PROMPTS = 6
 """Fewer prompts tell next to nothing of how much prompts differ."""
@@ -62,6 +64,10 @@ class Pilot:
     """Of those drawn, with a pair that counts: a metric of hands has no value where no hand is asked for."""
     share_of_images: float
     """Of the images of such a prompt."""
+    bounded: bool = False
+    """Whether the values are shares of things counted, whose intervals have a prompt at each bound, -1 and 1, added (statistics.mean_interval)."""
+    seeds: tuple[tuple[float, float], ...] = ()
+    """(variance of the mean, degrees of freedom) between the training seeds of each side that has several: more prompts do not shrink it."""
 
     @property
     def told_apart(self) -> bool:
@@ -80,10 +86,21 @@ class Pilot:
         """Of the mean difference of a prompt of which so many images are drawn."""
         return float(self._variance(self.spread, num_images))
 
+    def error(self, num_prompts: int, num_images: int, variance: float | None = None) -> tuple[float, float]:
+        """(standard error of the mean difference, its degrees of freedom) with so many prompts and images of each drawn, two that count at least.
+
+        Args:
+            variance: of a prompt's mean difference, where it is not to be the pilot's.
+        """
+        counting, variance = self.counting(num_prompts), self.variance(num_images) if variance is None else variance
+        if self.bounded:  # the sums of squares of the prompts that count, and of one at -1 and one at 1
+            return satterthwaite([(((counting - 1) * variance + 2) / (counting + 1) / (counting + 2), counting - 1), *self.seeds])
+        return satterthwaite([(variance / counting, counting - 1), *self.seeds])
+
     def variance_limits(self, num_images: int) -> tuple[float, float]:
         """95 % interval of that variance; the upper limit is infinite where resampled pilots have no spread at all.
 
-        Basic bootstrap interval of the ratio, at expanded quantiles as in statistics.mean_interval: a resampled pilot is to this one what
+        Basic bootstrap interval of the ratio, at the quantiles at which Student's would be, and not the normal's: a resampled pilot is to this one what
         this one is to the truth. Simulated coverage in % (500 repetitions) at the pilot's own number of images a prompt, one or two:
 
             prompts                                    8       24      60
@@ -94,10 +111,10 @@ class Pilot:
         With normal differences and two images of each prompt it is 93 % for one image, 84 to 88 % for four and 76 to 87 % for eight:
         numbers beyond the pilot's own are extrapolated.
         """
-        from scipy.special import ndtr, stdtrit
+        from scipy.special import ndtr
 
         value, num_prompts = self.variance(num_images), self.counting(self.num_prompts)
-        tail = ndtr(-math.sqrt(num_prompts / (num_prompts - 1)) * stdtrit(num_prompts - 1, (1 + SPREAD_CONFIDENCE) / 2))
+        tail = ndtr(-math.sqrt(num_prompts / (num_prompts - 1)) * t_quantile((1 + SPREAD_CONFIDENCE) / 2, num_prompts - 1))
         low, high = np.quantile(self._variance(self.resampled, num_images), [tail, 1 - tail])
         return min(value, value**2 / float(high)), max(value, value**2 / float(low)) if low > 0 else math.inf
 
@@ -148,7 +165,7 @@ class Design:
 
 
 def read_pilot(values: np.ndarray, prompt_ids: Sequence[str], num_prompts: int, num_images_per_prompt: int, *, by_image: bool = True,
-               num_resamples: int = 2000, seed: int = 0) -> Pilot:
+               shares: bool = False, seeds: tuple[tuple[float, float], ...] = (), num_resamples: int = 2000, seed: int = 0) -> Pilot:
     """Variance components of the pairs of a pilot, and how uncertain they are.
 
     Args:
@@ -157,6 +174,8 @@ def read_pilot(values: np.ndarray, prompt_ids: Sequence[str], num_prompts: int, 
         num_prompts: of the pilot, those without a pair among them.
         num_images_per_prompt: drawn.
         by_image: whether each value is an image's own; where not, all images of a prompt have the prompt's.
+        shares: whether both sides' values lie in [0, 1].
+        seeds: as in Pilot.
         num_resamples: pilots to make by drawing prompts with replacement.
 
     Raises:
@@ -178,8 +197,9 @@ def read_pilot(values: np.ndarray, prompt_ids: Sequence[str], num_prompts: int, 
     drawn_RP = np.random.default_rng(seed).integers(len(counts_P), size=(num_resamples, len(counts_P)))
     short = len(counts_P) / (len(counts_P) - 1)  # the bootstrap's spread is short by that
     own, resampled = (_components(counts_P[at], means_P[at], squares_P[at], apart, factor) for at, factor in ((np.arange(len(counts_P))[None], 1.0), (drawn_RP, short)))
+    bounded = shares and len(np.unique(means_P.round(12))) <= len(means_P) / 2
     return Pilot(Spread(*(part if part is None else float(part[0]) for part in own)), resampled, num_prompts, num_images_per_prompt,
-                 len(counts_P) / num_prompts, float(counts_P.mean()) / num_images_per_prompt)
+                 len(counts_P) / num_prompts, float(counts_P.mean()) / num_images_per_prompt, bounded, seeds)
 
 
 def _components(counts_RP: np.ndarray, means_RP: np.ndarray, squares_RP: np.ndarray, apart: bool, factor: float) -> Spread:
@@ -199,42 +219,27 @@ def _components(counts_RP: np.ndarray, means_RP: np.ndarray, squares_RP: np.ndar
     return Spread(np.maximum(0, (between_R - by_image_R) / images_R), by_image_R)
 
 
-def chance_of_finding(effect: float, standard_error: float, num_prompts: int, rule: Rule) -> float:
-    """Chance that a true loss of that size (positive) ends as `regressed`.
+def chance_of_finding(effect: float, error: float, degrees_of_freedom: float, num_prompts: int, rule: Rule) -> float:
+    """Chance that a true loss of that size (positive) ends as `regressed`, with so many prompts that count.
 
-    The gain is normal, its estimated standard error an independent chi: given the latter, the gain must be below both -budget and
-    -t standard errors. A loss of exactly the budget is found in at most half of all runs, however many prompts are drawn.
+    One of exactly the budget is found in at most half of all runs, however many prompts are drawn.
     """
-    from scipy.special import ndtr, stdtrit
-
-    if num_prompts < fewest_prompts(1 - rule.alpha):
+    if num_prompts < fewest_prompts(rule.confidence, rule.num_gates):
         return 0.0
-    quantile = stdtrit(num_prompts - 1, 1 - rule.alpha / 2)
-    limits_Q = np.maximum(rule.budget, quantile * standard_error * _chi(num_prompts - 1))
-    return float(ndtr((effect - limits_Q) / standard_error).mean())
+    return power_of(effect, error, degrees_of_freedom, alpha=rule.alpha, budget=rule.budget)
 
 
-def chance_of_excluding(standard_error: float, num_prompts: int, rule: Rule) -> float:
+def chance_of_excluding(error: float, degrees_of_freedom: float, num_prompts: int, rule: Rule) -> float:
     """Chance that a loss beyond the budget is excluded where nothing changed: how often an honest change passes for sure."""
-    from scipy.special import ndtr, stdtrit
+    from scipy.special import ndtr
 
     if num_prompts < fewest_prompts(rule.confidence):
         return 0.0
-    quantile = stdtrit(num_prompts - 1, (1 + rule.confidence) / 2)
-    return float(ndtr(rule.budget / standard_error - quantile * _chi(num_prompts - 1)).mean())
+    return float(ndtr(rule.budget / error - t_quantile((1 + rule.confidence) / 2, degrees_of_freedom) * estimated_errors(degrees_of_freedom)).mean())
 
 
-@lru_cache(maxsize=1024)
-def _chi(degrees_of_freedom: int) -> np.ndarray:
-    """(Q,) equally likely ratios of an estimated standard error to the true one."""
-    from scipy.special import chdtri
-
-    upper_Q = 1 - (np.arange(256) + 0.5) / 256
-    return np.sqrt(chdtri(degrees_of_freedom, upper_Q) / degrees_of_freedom)
-
-
-Chance = Callable[[float, int], float]
-"""(standard error of the mean difference, prompts that count) -> chance of what is wanted."""
+Chance = Callable[[float, float, int], float]
+"""(standard error of the mean difference, its degrees of freedom, prompts that count) -> chance of what is wanted."""
 
 
 def power_at(chance: Chance, pilot: Pilot, num_prompts: int, num_images: int, fewest_images: int = 0, variance: float | None = None) -> float:
@@ -244,10 +249,10 @@ def power_at(chance: Chance, pilot: Pilot, num_prompts: int, num_images: int, fe
         fewest_images: pairs below which nothing is judged.
         variance: of a prompt's mean difference, where it is not to be the pilot's.
     """
-    counting, variance = pilot.counting(num_prompts), pilot.variance(num_images) if variance is None else variance
-    if counting < 2 or pilot.pairs(num_prompts, num_images) < fewest_images or math.isinf(variance):
+    counting = pilot.counting(num_prompts)
+    if counting < 2 or pilot.pairs(num_prompts, num_images) < fewest_images or variance == math.inf:
         return 0.0
-    return chance(math.sqrt(variance / counting), counting)
+    return chance(*pilot.error(num_prompts, num_images, variance), counting)
 
 
 def design(chance: Chance, pilot: Pilot, num_images: int, power: float, fewest_images: int = 0) -> Design:
@@ -279,15 +284,7 @@ def cheapest(frontier: Sequence[Design], num_prompts: int = MAX_PROMPTS) -> Desi
 
 
 def smallest_effect(pilot: Pilot, num_prompts: int, num_images: int, rule: Rule, power: float) -> float | None:
-    """Smallest true loss that is found with that power; None where so few prompts find none."""
-    from scipy.optimize import brentq
-
-    counting = pilot.counting(num_prompts)
-    if counting < fewest_prompts(1 - rule.alpha) or pilot.pairs(num_prompts, num_images) < rule.fewest_images:
+    """Smallest true loss that is found with that power; None where so few prompts or images find none."""
+    if pilot.counting(num_prompts) < fewest_prompts(rule.confidence, rule.num_gates) or pilot.pairs(num_prompts, num_images) < rule.fewest_images:
         return None
-    standard_error = math.sqrt(pilot.variance(num_images) / counting)
-
-    def lacking(effect: float) -> float:
-        return chance_of_finding(effect, standard_error, counting, rule) - power
-
-    return brentq(lacking, 0, rule.budget + 1000 * standard_error)
+    return smallest_detectable_effect(*pilot.error(num_prompts, num_images), alpha=rule.alpha, budget=rule.budget, power=power)

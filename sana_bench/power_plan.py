@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sana_bench.baselines import find_baseline
 from sana_bench.config import RunConfig
+from sana_bench.drafts import budget_of
 from sana_bench.errors import BaselineError, ConfigError, MetricError
 from sana_bench.features.open_clip_models import declare
 from sana_bench.pilot import PilotRun, find_pilot, open_pilot, pilot_of
@@ -16,7 +17,8 @@ from sana_bench.power import Design, Pilot, Rule, chance_of_excluding, chance_of
 from sana_bench.prompts import PromptSuite, load_suite, shipped_suites
 from sana_bench.records import MetricResult
 from sana_bench.registry import near_names
-from sana_bench.statistics import MAX_PROMPTS, fewest_prompts
+from sana_bench.sensitivity import MAX_PROMPTS
+from sana_bench.significance import fewest_prompts
 
 EFFECT_IN_BUDGETS = 2.0
 """The loss that is looked for where none is named. As far beyond the budget as no change is within it, so that finding the one and excluding
@@ -63,11 +65,11 @@ class MetricPlan:
     exclude: list[Design]
     """Of a loss beyond the budget where nothing changed; empty with a budget of 0."""
 
-    def chance_to_find(self, standard_error: float, num_prompts: int) -> float:
-        return chance_of_finding(self.effect, standard_error, num_prompts, self.rule)
+    def chance_to_find(self, error: float, degrees_of_freedom: float, num_prompts: int) -> float:
+        return chance_of_finding(self.effect, error, degrees_of_freedom, num_prompts, self.rule)
 
-    def chance_to_exclude(self, standard_error: float, num_prompts: int) -> float:
-        return chance_of_excluding(standard_error, num_prompts, self.rule)
+    def chance_to_exclude(self, error: float, degrees_of_freedom: float, num_prompts: int) -> float:
+        return chance_of_excluding(error, degrees_of_freedom, num_prompts, self.rule)
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,9 @@ def _plan_metric(request: PowerRequest, run: PilotRun, config: RunConfig, result
     """Raises MetricError where the pilot tells nothing of the metric."""
     if result.not_judged:
         raise MetricError(f"it decides nothing: {result.not_judged}")
-    budget = next((override.budget for override in config.compare.budgets if override.metric == result.metric), result.budget)
+    gate = next((gate for gate in config.gate if gate.metric == result.metric and gate.compares and gate.suite in ("", run.after.result.suite)
+                 and not gate.tag and not gate.group), None)
+    budget = budget_of(result.metric, result, result, config.compare, gate)
     effect = request.effect or EFFECT_IN_BUDGETS * budget
     if effect == 0:
         raise MetricError("its budget is 0, so every loss counts: say with --effect which one is to be found")
@@ -185,7 +189,7 @@ def _notes(request: PowerRequest, run: PilotRun, config: RunConfig, suite: Promp
     own, rule = run.after.result.suite, plans[0].rule
     share = f", over {rule.num_gates} verdicts" if rule.num_gates > 1 else ""
     notes = [f"a loss is found where it is beyond the budget and told from no change (p at most {rule.alpha:.2g}: {1 - rule.confidence:.2g}{share}), which takes "
-             f"{fewest_prompts(1 - rule.alpha)} prompts with a value at least; one of exactly the budget is found in half of all runs at most",
+             f"{fewest_prompts(rule.confidence, rule.num_gates)} prompts with a value at least; one of exactly the budget is found in half of all runs at most",
              "ranges are what the pilot leaves possible at 95 %: its own spread is uncertain, most of all with few prompts"]
     if run.before is None:
         notes.append(f"the pilot shows one side alone: that both sides' values of a prompt correlate by {request.correlation or 0:g} is an assumption (--correlation)"
@@ -201,6 +205,9 @@ def _notes(request: PowerRequest, run: PilotRun, config: RunConfig, suite: Promp
     too_few = [f"{plan.result.metric} ({plan.rule.fewest_images})" for plan in plans if plan.pilot.pairs(run.num_prompts, run.num_images_per_prompt) < plan.rule.fewest_images]
     if too_few:
         notes.append(f"whatever their spread, some are judged from so many pairs on: {', '.join(too_few)}")
+    sliced = [gate.label for gate in config.gate if gate.tag or gate.group]
+    if sliced:
+        notes.append(f"gates of a tag or a group see fewer prompts than are counted here: {', '.join(sliced)}")
     if config.train.num_seeds == 1:
         notes.append("all this is of one fine-tune: how much another training seed would change is not in it (train.num_seeds)")
     if config.compare.num_looks > 1:

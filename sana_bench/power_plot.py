@@ -11,7 +11,7 @@ import numpy as np
 from sana_bench.errors import ReportError
 from sana_bench.power import Design, design, power_at
 from sana_bench.power_plan import MetricPlan, PowerPlan
-from sana_bench.statistics import MAX_PROMPTS
+from sana_bench.sensitivity import MAX_PROMPTS
 from sana_bench.store import write_bytes
 
 if TYPE_CHECKING:

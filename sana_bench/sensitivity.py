@@ -38,12 +38,12 @@ def power_of(effect: float, error: float, degrees_of_freedom: float, *, alpha: f
 
     if error == 0:
         return float(effect > budget)
-    needed_Q = np.maximum(t_quantile(1 - alpha / 2, degrees_of_freedom) * _estimated_errors(degrees_of_freedom), budget / error)
+    needed_Q = np.maximum(t_quantile(1 - alpha / 2, degrees_of_freedom) * estimated_errors(degrees_of_freedom), budget / error)
     return float(ndtr(effect / error - needed_Q).mean())
 
 
 @lru_cache(maxsize=256)
-def _estimated_errors(degrees_of_freedom: float) -> np.ndarray:
+def estimated_errors(degrees_of_freedom: float) -> np.ndarray:
     """(Q,) quantiles of the estimated standard error over the true one."""
     from scipy.special import chdtri
 

@@ -95,7 +95,7 @@ def _prompts(design: Design) -> str:
 
 
 def _count(number_of_prompts: int | None) -> str:
-    from sana_bench.statistics import MAX_PROMPTS
+    from sana_bench.sensitivity import MAX_PROMPTS
 
     return f">{MAX_PROMPTS}" if number_of_prompts is None else str(number_of_prompts)
 

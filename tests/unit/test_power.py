@@ -34,11 +34,11 @@ def known(by_prompt: float, by_image: float | None, *, num_prompts: int = 24, nu
 
 
 def finding(effect: float, rule: Rule):
-    return lambda standard_error, num_prompts: chance_of_finding(effect, standard_error, num_prompts, rule)
+    return lambda error, freedom, num_prompts: chance_of_finding(effect, error, freedom, num_prompts, rule)
 
 
 def excluding(rule: Rule):
-    return lambda standard_error, num_prompts: chance_of_excluding(standard_error, num_prompts, rule)
+    return lambda error, freedom, num_prompts: chance_of_excluding(error, freedom, num_prompts, rule)
 
 
 def draw_pairs(rng: np.random.Generator, num_prompts: int, num_images: int, tau: float, sigma: float, gain: float = 0.0) -> tuple[np.ndarray, list[str]]:
@@ -56,21 +56,21 @@ def test_without_a_budget_it_is_the_power_of_students_test(num_prompts: int, siz
     """Losses only: the lower half of a two-sided test, which statsmodels has as a one-sided one at half of alpha."""
     rule = Rule(budget=0.0, confidence=1 - alpha)
     if num_prompts == 8 and alpha < 0.01:
-        assert chance_of_finding(size, 1 / math.sqrt(8), 8, rule) == 0  # 8 prompts all move the same way by chance in 2 of 256 cases
+        assert chance_of_finding(size, 1 / math.sqrt(8), 7, 8, rule) == 0  # 8 prompts all move the same way by chance in 2 of 256 cases
         return
     expected = TTestPower().power(size, num_prompts, alpha / 2, alternative="larger")
-    assert chance_of_finding(size, 1 / math.sqrt(num_prompts), num_prompts, rule) == pytest.approx(expected, abs=2e-3)
+    assert chance_of_finding(size, 1 / math.sqrt(num_prompts), num_prompts - 1, num_prompts, rule) == pytest.approx(expected, abs=2e-3)
 
 
 def test_gates_share_the_chance_of_a_false_alarm_as_holms_first_step_has_it():
     shared, strict = Rule(budget=0.0, num_gates=10), Rule(budget=0.0, confidence=0.995)
     assert shared.alpha == pytest.approx(0.005)
-    assert chance_of_finding(1.0, 0.3, 20, shared) == pytest.approx(chance_of_finding(1.0, 0.3, 20, strict), rel=1e-9)
+    assert chance_of_finding(1.0, 0.3, 19, 20, shared) == pytest.approx(chance_of_finding(1.0, 0.3, 19, 20, strict), rel=1e-9)
 
 
 def test_a_loss_of_exactly_the_budget_is_found_in_at_most_half_of_all_runs():
     rule = Rule(budget=1.0)
-    chances = [chance_of_finding(1.0, 3 / math.sqrt(number), number, rule) for number in (10, 100, 1000, 10_000)]
+    chances = [chance_of_finding(1.0, 3 / math.sqrt(number), number - 1, number, rule) for number in (10, 100, 1000, 10_000)]
     assert chances == sorted(chances) and max(chances) <= 0.5 and chances[-1] == pytest.approx(0.5, abs=1e-6)
 
 
@@ -79,8 +79,8 @@ def test_excluding_is_the_chance_that_the_interval_stays_above_minus_the_budget(
     for num_prompts, budget in ((6, 2.0), (24, 0.5), (200, 0.2)):
         error = 1 / math.sqrt(num_prompts)
         expected = stats.nct.sf(stats.t.ppf(0.975, num_prompts - 1), num_prompts - 1, budget / error)
-        assert chance_of_excluding(error, num_prompts, Rule(budget)) == pytest.approx(expected, abs=2e-3)
-    assert chance_of_excluding(0.01, 5, Rule(1.0)) == 0  # five prompts never make a verdict
+        assert chance_of_excluding(error, num_prompts - 1, num_prompts, Rule(budget)) == pytest.approx(expected, abs=2e-3)
+    assert chance_of_excluding(0.01, 4, 5, Rule(1.0)) == 0  # five prompts never make a verdict
 
 
 @pytest.mark.parametrize(("num_prompts", "num_images", "rho", "expected"), [
@@ -92,8 +92,7 @@ def test_smallest_effect_is_the_textbook_one(num_prompts: int, num_images: int, 
     assert textbook == pytest.approx(expected, abs=0.006)
     found = smallest_effect(pilot, num_prompts, num_images, NO_BUDGET, 0.8)
     assert 1.0 < found / textbook < 1 + 1.2 / num_prompts
-    error = math.sqrt(pilot.variance(num_images) / num_prompts)
-    assert chance_of_finding(found, error, num_prompts, NO_BUDGET) == pytest.approx(0.8, abs=1e-9)
+    assert power_at(finding(found, NO_BUDGET), pilot, num_prompts, num_images) == pytest.approx(0.8, abs=1e-9)
 
 
 def test_the_budget_comes_on_top_of_what_must_be_told_apart():
@@ -333,12 +332,12 @@ def test_a_set_metric_has_the_spread_of_its_jackknife():
     """SD of the pseudo-values / sqrt(P) is the jackknife's standard error; on a mean they are the values themselves."""
     rng = np.random.default_rng(8)
     values, prompts = rng.normal(size=36), [f"p{at % 12:02d}" for at in range(36)]
-    pseudo, _ = pseudo_values(lambda at: float(values[at].var()), prompts)
+    pseudo = pseudo_values(lambda at: float(values[at].var()), prompts)
     interval = set_interval(lambda at: float(values[at].var()), prompts)
     by_prompt = pseudo[:12]
     half = stats.t.ppf(0.975, 11) * by_prompt.std(ddof=1) / math.sqrt(12)
     assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=1e-9)
-    means, _ = pseudo_values(lambda at: float(values[at].mean()), [str(at) for at in range(36)])
+    means = pseudo_values(lambda at: float(values[at].mean()), [str(at) for at in range(36)])
     assert means == pytest.approx(values)
 
 
