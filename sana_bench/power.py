@@ -49,6 +49,31 @@ class Spread(NamedTuple):
     """2 s^2 (1 - rho); None where the pilot cannot tell it apart."""
 
 
+class Precision(NamedTuple):
+    """How well a mean difference is known."""
+
+    num_prompts: int
+    """That count."""
+    error: float
+    """Standard error, in the metric's unit."""
+    degrees_of_freedom: float
+    """Of its estimate."""
+    bounded: bool = False
+    """Whether a prompt at each bound, -1 and 1, is added to the data of the interval (statistics.mean_interval)."""
+
+    @property
+    def shrinkage(self) -> float:
+        """Of the interval's centre towards 0."""
+        return self.num_prompts / (self.num_prompts + 2) if self.bounded else 1.0
+
+    def interval_errors(self, errors: float | np.ndarray) -> float | np.ndarray:
+        """Standard errors that the interval is made of, where those of the data are so many."""
+        if not self.bounded:
+            return errors
+        number = self.num_prompts
+        return np.sqrt((number * (number - 1) * np.square(errors) + 2) / (number + 1) / (number + 2))
+
+
 @dataclass(frozen=True)
 class Pilot:
     """What a pilot tells of one metric. P prompts with K images each are drawn; not all of them count."""
@@ -65,7 +90,7 @@ class Pilot:
     share_of_images: float
     """Of the images of such a prompt."""
     bounded: bool = False
-    """Whether the values are shares of things counted, whose intervals have a prompt at each bound, -1 and 1, added (statistics.mean_interval)."""
+    """Whether the values are shares of things counted; see Precision."""
     seeds: tuple[tuple[float, float], ...] = ()
     """(variance of the mean, degrees of freedom) between the training seeds of each side that has several: more prompts do not shrink it."""
 
@@ -86,16 +111,14 @@ class Pilot:
         """Of the mean difference of a prompt of which so many images are drawn."""
         return float(self._variance(self.spread, num_images))
 
-    def error(self, num_prompts: int, num_images: int, variance: float | None = None) -> tuple[float, float]:
-        """(standard error of the mean difference, its degrees of freedom) with so many prompts and images of each drawn, two that count at least.
+    def precision(self, num_prompts: int, num_images: int, variance: float | None = None) -> Precision:
+        """Of the mean difference with so many prompts and images of each drawn, of which two prompts count at least.
 
         Args:
             variance: of a prompt's mean difference, where it is not to be the pilot's.
         """
         counting, variance = self.counting(num_prompts), self.variance(num_images) if variance is None else variance
-        if self.bounded:  # the sums of squares of the prompts that count, and of one at -1 and one at 1
-            return satterthwaite([(((counting - 1) * variance + 2) / (counting + 1) / (counting + 2), counting - 1), *self.seeds])
-        return satterthwaite([(variance / counting, counting - 1), *self.seeds])
+        return Precision(counting, *satterthwaite([(variance / counting, counting - 1), *self.seeds]), self.bounded)
 
     def variance_limits(self, num_images: int) -> tuple[float, float]:
         """95 % interval of that variance; the upper limit is infinite where resampled pilots have no spread at all.
@@ -219,27 +242,30 @@ def _components(counts_RP: np.ndarray, means_RP: np.ndarray, squares_RP: np.ndar
     return Spread(np.maximum(0, (between_R - by_image_R) / images_R), by_image_R)
 
 
-def chance_of_finding(effect: float, error: float, degrees_of_freedom: float, num_prompts: int, rule: Rule) -> float:
-    """Chance that a true loss of that size (positive) ends as `regressed`, with so many prompts that count.
+def chance_of_finding(effect: float, precision: Precision, rule: Rule) -> float:
+    """Chance that a true loss of that size (positive) ends as `regressed`.
 
     One of exactly the budget is found in at most half of all runs, however many prompts are drawn.
     """
-    if num_prompts < fewest_prompts(rule.confidence, rule.num_gates):
+    if precision.num_prompts < fewest_prompts(rule.confidence, rule.num_gates):
         return 0.0
-    return power_of(effect, error, degrees_of_freedom, alpha=rule.alpha, budget=rule.budget)
+    error = float(precision.interval_errors(precision.error))
+    return power_of(effect, error, precision.degrees_of_freedom, alpha=rule.alpha, budget=rule.budget)
 
 
-def chance_of_excluding(error: float, degrees_of_freedom: float, num_prompts: int, rule: Rule) -> float:
+def chance_of_excluding(precision: Precision, rule: Rule) -> float:
     """Chance that a loss beyond the budget is excluded where nothing changed: how often an honest change passes for sure."""
     from scipy.special import ndtr
 
-    if num_prompts < fewest_prompts(rule.confidence):
+    if precision.num_prompts < fewest_prompts(rule.confidence):
         return 0.0
-    return float(ndtr(rule.budget / error - t_quantile((1 + rule.confidence) / 2, degrees_of_freedom) * estimated_errors(degrees_of_freedom)).mean())
+    errors_Q = precision.interval_errors(precision.error * estimated_errors(precision.degrees_of_freedom))
+    half_width_Q = t_quantile((1 + rule.confidence) / 2, precision.degrees_of_freedom) * errors_Q
+    return float(ndtr((rule.budget - half_width_Q) / (precision.shrinkage * precision.error)).mean())
 
 
-Chance = Callable[[float, float, int], float]
-"""(standard error of the mean difference, its degrees of freedom, prompts that count) -> chance of what is wanted."""
+Chance = Callable[[Precision], float]
+"""Chance of what is wanted."""
 
 
 def power_at(chance: Chance, pilot: Pilot, num_prompts: int, num_images: int, fewest_images: int = 0, variance: float | None = None) -> float:
@@ -249,10 +275,9 @@ def power_at(chance: Chance, pilot: Pilot, num_prompts: int, num_images: int, fe
         fewest_images: pairs below which nothing is judged.
         variance: of a prompt's mean difference, where it is not to be the pilot's.
     """
-    counting = pilot.counting(num_prompts)
-    if counting < 2 or pilot.pairs(num_prompts, num_images) < fewest_images or variance == math.inf:
+    if pilot.counting(num_prompts) < 2 or pilot.pairs(num_prompts, num_images) < fewest_images or variance == math.inf:
         return 0.0
-    return chance(*pilot.error(num_prompts, num_images, variance), counting)
+    return chance(pilot.precision(num_prompts, num_images, variance))
 
 
 def design(chance: Chance, pilot: Pilot, num_images: int, power: float, fewest_images: int = 0) -> Design:
@@ -287,4 +312,6 @@ def smallest_effect(pilot: Pilot, num_prompts: int, num_images: int, rule: Rule,
     """Smallest true loss that is found with that power; None where so few prompts or images find none."""
     if pilot.counting(num_prompts) < fewest_prompts(rule.confidence, rule.num_gates) or pilot.pairs(num_prompts, num_images) < rule.fewest_images:
         return None
-    return smallest_detectable_effect(*pilot.error(num_prompts, num_images), alpha=rule.alpha, budget=rule.budget, power=power)
+    precision = pilot.precision(num_prompts, num_images)
+    error = float(precision.interval_errors(precision.error))
+    return smallest_detectable_effect(error, precision.degrees_of_freedom, alpha=rule.alpha, budget=rule.budget, power=power)

@@ -13,7 +13,7 @@ from sana_bench.drafts import budget_of
 from sana_bench.errors import BaselineError, ConfigError, MetricError
 from sana_bench.features.open_clip_models import declare
 from sana_bench.pilot import PilotRun, find_pilot, open_pilot, pilot_of
-from sana_bench.power import Design, Pilot, Rule, chance_of_excluding, chance_of_finding, cheapest, designs, power_at, smallest_effect
+from sana_bench.power import Design, Pilot, Precision, Rule, chance_of_excluding, chance_of_finding, cheapest, designs, power_at, smallest_effect
 from sana_bench.prompts import PromptSuite, load_suite, shipped_suites
 from sana_bench.records import MetricResult
 from sana_bench.registry import near_names
@@ -65,11 +65,11 @@ class MetricPlan:
     exclude: list[Design]
     """Of a loss beyond the budget where nothing changed; empty with a budget of 0."""
 
-    def chance_to_find(self, error: float, degrees_of_freedom: float, num_prompts: int) -> float:
-        return chance_of_finding(self.effect, error, degrees_of_freedom, num_prompts, self.rule)
+    def chance_to_find(self, precision: Precision) -> float:
+        return chance_of_finding(self.effect, precision, self.rule)
 
-    def chance_to_exclude(self, error: float, degrees_of_freedom: float, num_prompts: int) -> float:
-        return chance_of_excluding(error, degrees_of_freedom, num_prompts, self.rule)
+    def chance_to_exclude(self, precision: Precision) -> float:
+        return chance_of_excluding(precision, self.rule)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ def _plan_metric(request: PowerRequest, run: PilotRun, config: RunConfig, result
         raise MetricError(f"it decides nothing: {result.not_judged}")
     gate = next((gate for gate in config.gate if gate.metric == result.metric and gate.compares and gate.suite in ("", run.after.result.suite)
                  and not gate.tag and not gate.group), None)
-    budget = budget_of(result.metric, result, result, config.compare, gate)
+    before = next((each for each in (run.before or run.after).result.results if each.metric == result.metric), result)
+    budget = budget_of(result.metric, before, result, config.compare, gate)
     effect = request.effect or EFFECT_IN_BUDGETS * budget
     if effect == 0:
         raise MetricError("its budget is 0, so every loss counts: say with --effect which one is to be found")
