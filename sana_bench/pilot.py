@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sana_bench.comparability import metric_obstacle, sampling_obstacle
+from sana_bench.comparability import metric_obstacle, sampling_obstacle, why_missing
 from sana_bench.errors import BaselineError, MetricError, StoreError
 from sana_bench.pairs import make_pairs
 from sana_bench.power import Pilot, read_pilot
@@ -87,9 +87,7 @@ def pilot_of(run: PilotRun, metric: str, correlation: float, *, num_resamples: i
         MetricError: it tells nothing, and why.
     """
     before, after = (side and next((each for each in side.result.results if each.metric == metric), None) for side in (run.before or run.after, run.after))
-    if before is None:
-        raise MetricError("the baseline was not measured on it")
-    obstacle = metric_obstacle(before, after, (run.before or run.after).result, run.after.result)
+    obstacle = why_missing(before, after) or metric_obstacle(before, after, (run.before or run.after).result, run.after.result)
     if obstacle:
         raise MetricError(obstacle)
     pairs = make_pairs(after, run.before or run.after, run.after)

@@ -182,6 +182,10 @@ class Design:
         """Images of one side."""
         return None if self.num_prompts is None else self.num_prompts * self.num_images_per_prompt
 
+    def __str__(self) -> str:
+        """`61 prompts x 2 (122 images a side)`"""
+        return f"{self.num_prompts} prompts x {self.num_images_per_prompt} ({self.num_images} images a side)"
+
     def fits(self, num_prompts: int) -> bool:
         """Whether so many prompts are enough."""
         return self.num_prompts is not None and self.num_prompts <= num_prompts

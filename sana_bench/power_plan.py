@@ -100,26 +100,31 @@ class PowerPlan:
         best = self.cheapest(frontier)
         if best.num_prompts is None:
             return f"more than {MAX_PROMPTS} prompts: no practical number does"
-        size = f"{best.num_prompts} prompts x {best.num_images_per_prompt} ({best.num_images} images a side)"
-        if best.fits(self.num_prompts):
-            return f"{size}; {self.suite} has {self.num_prompts}"
-        larger = " or ".join(f"{name} ({number})" for name, number in self.larger_suites.items() if best.fits(number))
-        return f"{size}; {self.suite} has only {self.num_prompts}: " + (f"use {larger}" if larger else "no shipped suite of the kind has as many")
+        if not best.fits(self.num_prompts):
+            return f"{best}; {self.suite} has only {self.num_prompts}: " + (self._larger(best) or "no shipped suite of the kind has as many")
+        fewer = cheapest(frontier)
+        larger = self._larger(fewer) if fewer.num_images < best.num_images else ""
+        return f"{best}; {self.suite} has {self.num_prompts}" + (f". Fewer images: {fewer}, {larger}" if larger else "")
+
+    def _larger(self, wanted: Design) -> str:
+        suites = " or ".join(f"{name} ({number})" for name, number in self.larger_suites.items() if wanted.fits(number))
+        return f"use {suites}" if suites else ""
 
 
 def choose_pilot(config: RunConfig, suite: str, recipe: str = "") -> Path:
-    """The pilot where none is named: `find_pilot` in the reports folder, or else the accepted baseline of the recipe.
+    """The pilot where none is named: `find_pilot` on the suite or else on the recipe's own, or the accepted baseline of the recipe.
+
+    Args:
+        recipe: only a run of this recipe; empty: of any.
 
     Raises:
-        BaselineError: there is neither.
+        BaselineError: there is none.
     """
-    reports = Path(config.run.reports).expanduser()
-    folder = find_pilot(reports, suite, recipe)
+    reports, own = Path(config.run.reports).expanduser(), load_suite(config.score.suite).name
+    folder = find_pilot(reports, suite, recipe) or find_pilot(reports, own, recipe) or find_baseline(config.compare.baseline or config.name, Path(config.run.baselines))
     if folder is None:
-        folder = find_baseline(config.compare.baseline or config.name, Path(config.run.baselines))
-        if folder is None or open_pilot(folder, suite).after.result.suite != suite:
-            raise BaselineError(f'no run of {recipe or "any recipe"} on the suite "{suite}" is in {reports}, and no baseline of it was accepted: nothing tells how '
-                                f"much its scores vary. Draw a small pilot (sana-bench train-and-eval), or name a run folder (--pilot RUN_DIR)")
+        raise BaselineError(f"no run of {recipe or 'any recipe'} on {' or '.join(dict.fromkeys([suite, own]))} is in {reports}, and no baseline was accepted: "
+                            f"nothing tells how much scores vary. Draw a small pilot (sana-bench train-and-eval), or name a run folder (--pilot RUN_DIR)")
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from sana_bench.config import BudgetOverride, CompareSection, GateSection, RunCo
 from sana_bench.difference import measure_difference
 from sana_bench.errors import BaselineError, ConfigError, InsufficientSamplesError, MetricError
 from sana_bench.pairs import Pairs
-from sana_bench.pilot import find_pilot, open_pilot, pilot_of, pseudo_values
-from sana_bench.power import (Pilot, Rule, Spread, chance_of_excluding, chance_of_finding, cheapest, designs, power_at, read_pilot,
+from sana_bench.pilot import PilotRun, find_pilot, open_pilot, pilot_of, pseudo_values
+from sana_bench.power import (Pilot, Precision, Rule, Spread, chance_of_excluding, chance_of_finding, cheapest, designs, power_at, read_pilot,
                               smallest_effect)
 from sana_bench.power_plan import PowerRequest, larger_suites, plan_power
 from sana_bench.prompts import load_suite
@@ -307,9 +308,8 @@ def write_run(folder: Path, *, num_prompts: int = 24, images: int = 2, gain: flo
     before = 0.5 + rng.normal(size=len(pairs))
     fields = {"suite": suite, "name": name, "config": {**CONFIG, "name": name}, **changes}
     candidate = make_bundle({"hand_rate": (before + pairs).tolist(), "face_rate": (before + 0.01 * pairs).tolist()}, images=images, digest="after", **fields)
-    candidate = candidate.__class__(**{**candidate.__dict__, "result": candidate.result.model_copy(
-        update={"provenance": candidate.result.provenance.model_copy(update={"created": created})})})
-    write_result_folder(candidate, folder)
+    provenance = candidate.result.provenance.model_copy(update={"created": created})
+    write_result_folder(replace(candidate, result=candidate.result.model_copy(update={"provenance": provenance})), folder)
     if paired:
         write_result_folder(make_bundle({"hand_rate": before.tolist(), "face_rate": before.tolist()}, images=images, digest="before", **fields), folder / "baseline")
     return folder
@@ -455,10 +455,45 @@ def test_the_command_finds_its_pilot_in_the_reports_folder(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(("words", "part"), [
-    (["--suite", "human_core"], 'no run of any recipe on the suite "human_core"'), (["--plot", "power.jpg"], "ends in .svg or .png"),
+    (["--suite", "human_core", "--config", "sana_1600m_2k_lora"], "no run of sana_1600m_2k_lora on human_core"), (["--plot", "power.jpg"], "ends in .svg or .png"),
     (["--pilot", "nowhere"], "nowhere is no result folder"), (["--suite", "human_cor"], 'Did you mean "human_core"')])
 def test_a_wrong_request_is_one_error(words: list[str], part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
     assert main(["power", "--set", f"run.baselines={tmp_path}", *words]) == 2
     out, err = capfd.readouterr()
     assert out == "" and part in err and err.count("error:") == 1
+
+
+def test_the_recipes_own_suite_stands_in_for_one_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "reports" / "run")
+    assert main(["power", "--suite", "human_core", "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert (document["pilot"]["suite"], document["suite"], document["num_prompts"]) == ("tiny_humans", "human_core", 242)
+    assert any("taken to be the same on human_core" in note for note in document["notes"])
+
+
+def test_a_gate_has_its_own_budget_and_one_of_a_slice_is_named(tmp_path: Path):
+    gates = (GateSection(metric="hand_rate", budget=0.2), GateSection(metric="hand_rate", tag="portrait", budget=0.3))
+    plan = plan_of(write_run(tmp_path / "run"), PowerRequest(("hand_rate",)), RunConfig(name="tiny", gate=gates))
+    assert (plan.metrics[0].rule.budget, plan.metrics[0].effect, plan.num_gates) == (0.2, 0.4, 2)
+    assert "hand_rate[tag=portrait]" in " ".join(plan.notes)
+
+
+def test_the_spread_between_training_seeds_stays_however_many_prompts_are_drawn():
+    """Standard errors add in squares; with few seeds few degrees of freedom are left, as in the verdict."""
+    values, prompts = draw_pairs(np.random.default_rng(11), 24, 1, 1.0, 0.0)
+    alone, seeded = (read_pilot(values, prompts, 24, 1, seeds=seeds) for seeds in ((), ((0.09, 2.0),)))
+    assert seeded.precision(10_000, 1).error ** 2 == pytest.approx(alone.precision(10_000, 1).error ** 2 + 0.09)
+    assert seeded.precision(10_000, 1).degrees_of_freedom == pytest.approx(2, abs=0.1)
+    assert designs(finding(1.0, NO_BUDGET), alone, 0.8)[0].num_prompts < 30
+    assert designs(finding(1.0, NO_BUDGET), seeded, 0.8)[0].num_prompts is None
+
+
+def test_several_fine_tunes_of_the_pilot_are_in_its_precision():
+    rng = np.random.default_rng(12)
+    sides = [make_bundle({"hand_rate": (shift + rng.normal(size=24)).tolist()}, digest=f"d{shift}") for shift in (0.0, 1.0, 2.0, 0.0)]
+    after = replace(sides[0], replicates=tuple(sides[1:3]))
+    pilot = pilot_of(PilotRun(Path("nowhere"), after, sides[3], 1), "hand_rate", 0.0, num_resamples=10, seed=0)
+    means = [np.mean([score.value for score in side.scores]) for side in sides[:3]]
+    assert pilot.seeds == ((pytest.approx(np.var(means, ddof=1) / 3), 2),)
