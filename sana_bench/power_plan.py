@@ -12,13 +12,14 @@ from sana_bench.config import RunConfig
 from sana_bench.drafts import budget_of
 from sana_bench.errors import BaselineError, ConfigError, MetricError
 from sana_bench.features.open_clip_models import declare
-from sana_bench.pilot import PilotRun, find_pilot, open_pilot, pilot_of
-from sana_bench.power import Design, Pilot, Precision, Rule, chance_of_excluding, chance_of_finding, cheapest, designs, power_at, smallest_effect
+from sana_bench.pilot import PilotRun, find_pilot, pilot_of
+from sana_bench.power import Design, Rule, chance_of_excluding, chance_of_finding, cheapest, designs, power_at, smallest_effect
 from sana_bench.prompts import PromptSuite, load_suite, shipped_suites
 from sana_bench.records import MetricResult
 from sana_bench.registry import near_names
 from sana_bench.sensitivity import MAX_PROMPTS
 from sana_bench.significance import fewest_prompts
+from sana_bench.spread import Pilot, Precision
 
 EFFECT_IN_BUDGETS = 2.0
 """The loss that is looked for where none is named. As far beyond the budget as no change is within it, so that finding the one and excluding

@@ -20,11 +20,12 @@ from sana_bench.difference import measure_difference
 from sana_bench.errors import BaselineError, ConfigError, InsufficientSamplesError, MetricError
 from sana_bench.pairs import Pairs
 from sana_bench.pilot import PilotRun, find_pilot, open_pilot, pilot_of, pseudo_values
-from sana_bench.power import (Pilot, Precision, Rule, Spread, chance_of_excluding, chance_of_finding, cheapest, designs, power_at, read_pilot,
-                              smallest_effect)
+from sana_bench.power import Rule, chance_of_excluding, chance_of_finding, cheapest, designs, power_at, smallest_effect
 from sana_bench.power_plan import PowerRequest, larger_suites, plan_power
+from sana_bench.power_plot import draw_power
 from sana_bench.prompts import load_suite
 from sana_bench.significance import holm
+from sana_bench.spread import Pilot, Precision, Spread, read_pilot
 from sana_bench.statistics import set_interval
 from tests.bundles import SET_METRIC, make_bundle, set_metric_registered, write_result_folder
 
@@ -497,3 +498,12 @@ def test_several_fine_tunes_of_the_pilot_are_in_its_precision():
     pilot = pilot_of(PilotRun(Path("nowhere"), after, sides[3], 1), "hand_rate", 0.0, num_resamples=10, seed=0)
     means = [np.mean([score.value for score in side.scores]) for side in sides[:3]]
     assert pilot.seeds == ((pytest.approx(np.var(means, ddof=1) / 3), 2),)
+
+
+def test_text_of_records_is_no_markup_in_the_picture(tmp_path: Path):
+    run = write_run(tmp_path / "run")
+    plan = plan_of(run, PowerRequest(("hand_rate",), effect=0.25))
+    hostile = plan.metrics[0].result.model_copy(update={"unit": "<script>alert(1)</script> $x^2$ &amp;"})
+    draw_power(replace(plan, metrics=[replace(plan.metrics[0], result=hostile)], suite="<b>"), tmp_path / "power.svg")
+    picture = (tmp_path / "power.svg").read_text()
+    assert "<script" not in picture and "&lt;script&gt;alert(1)&lt;/script&gt; $x^2$ &amp;amp;" in picture and "&lt;b&gt;: 24 prompts" in picture
