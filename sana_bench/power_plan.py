@@ -22,8 +22,8 @@ from sana_bench.significance import fewest_prompts
 from sana_bench.spread import Pilot, Precision
 
 EFFECT_IN_BUDGETS = 2.0
-"""The loss that is looked for where none is named. As far beyond the budget as no change is within it, so that finding the one and excluding
-the other take about as many prompts; of a loss of exactly the budget half of all runs say nothing, however many prompts are drawn."""
+"""The loss that is looked for where none is named, in budgets. It must be beyond one: a loss of exactly the budget is found in at most half of
+all runs, however many prompts are drawn."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def choose_pilot(config: RunConfig, suite: str, recipe: str = "") -> Path:
         BaselineError: there is none.
     """
     reports, own = Path(config.run.reports).expanduser(), load_suite(config.score.suite).name
-    folder = find_pilot(reports, suite, recipe) or find_pilot(reports, own, recipe) or find_baseline(config.compare.baseline or config.name, Path(config.run.baselines))
+    folder = (find_pilot(reports, suite, recipe) or find_pilot(reports, own, recipe)
+              or find_baseline(config.compare.baseline or config.name, Path(config.run.baselines)))
     if folder is None:
         raise BaselineError(f"no run of {recipe or 'any recipe'} on {' or '.join(dict.fromkeys([suite, own]))} is in {reports}, and no baseline was accepted: "
                             f"nothing tells how much scores vary. Draw a small pilot (sana-bench train-and-eval), or name a run folder (--pilot RUN_DIR)")
@@ -195,21 +196,22 @@ def _notes(request: PowerRequest, run: PilotRun, config: RunConfig, suite: Promp
     """What the numbers rest on, a sentence each."""
     own, rule = run.after.result.suite, plans[0].rule
     share = f", over {rule.num_gates} verdicts" if rule.num_gates > 1 else ""
-    notes = [f"a loss is found where it is beyond the budget and told from no change (p at most {rule.alpha:.2g}: {1 - rule.confidence:.2g}{share}), which takes "
-             f"{fewest_prompts(rule.confidence, rule.num_gates)} prompts with a value at least; one of exactly the budget is found in half of all runs at most",
+    notes = [f"a loss is found where it is beyond the budget and told from no change (p at most {rule.alpha:.2g}: {1 - rule.confidence:.2g}{share}), which "
+             f"takes {fewest_prompts(rule.confidence, rule.num_gates)} prompts with a value at least; one of exactly the budget is found in half of all runs at most",
              "ranges are what the pilot leaves possible at 95 %: its own spread is uncertain, most of all with few prompts"]
     if run.before is None:
-        notes.append(f"the pilot shows one side alone: that both sides' values of a prompt correlate by {request.correlation or 0:g} is an assumption (--correlation)"
-                     + ("" if request.correlation else "; they share their noise, so that fewer prompts may do"))
+        notes.append(f"the pilot shows one side alone: that both sides' values of a prompt correlate by {request.correlation or 0:g} is an assumption "
+                     f"(--correlation)" + ("" if request.correlation else "; they share their noise, so that fewer prompts may do"))
     if not any(plan.pilot.told_apart for plan in plans):
-        notes.append(f"the pilot has {run.num_images_per_prompt} image(s) of each prompt, which does not tell the spread within prompts from that between them: "
-                     f"prompts are given for as many. Draw a pilot with generate.num_images_per_prompt=2 to plan others")
+        notes.append(f"the pilot has {run.num_images_per_prompt} image(s) of each prompt, which does not tell the spread within prompts from that between "
+                     f"them: prompts are given for as many. Draw a pilot with generate.num_images_per_prompt=2 to plan others")
     if suite and suite.name != own:
         notes.append(f"the spread was seen on {own} and is taken to be the same on {suite.name}")
     partly = [plan.result.metric for plan in plans if plan.pilot.share_of_prompts < 1]
     if partly:
         notes.append(f"not all prompts have a value on {', '.join(partly)}: their numbers are of all prompts to draw, at the pilot's share")
-    too_few = [f"{plan.result.metric} ({plan.rule.fewest_images})" for plan in plans if plan.pilot.pairs(run.num_prompts, run.num_images_per_prompt) < plan.rule.fewest_images]
+    too_few = [f"{plan.result.metric} ({plan.rule.fewest_images})" for plan in plans
+               if plan.pilot.pairs(run.num_prompts, run.num_images_per_prompt) < plan.rule.fewest_images]
     if too_few:
         notes.append(f"whatever their spread, some are judged from so many pairs on: {', '.join(too_few)}")
     sliced = [gate.label for gate in config.gate if gate.tag or gate.group]

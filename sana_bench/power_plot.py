@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sana_bench.errors import ReportError
+from sana_bench.history.text import printable
 from sana_bench.power import Design, design, power_at
 from sana_bench.power_plan import MetricPlan, PowerPlan
 from sana_bench.sensitivity import MAX_PROMPTS
@@ -45,7 +47,9 @@ def draw_power(plan: PowerPlan, path: Path) -> None:
         for panel in list(panels):
             panel.set_axis_off()
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=144, metadata={"Date": None} if path.suffix.lower() == ".svg" else {"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks is drawn as boxes
+            figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=144, metadata={"Date" if path.suffix.lower() == ".svg" else "Software": None})
     write_bytes(path, buffer.getvalue())
 
 
@@ -69,16 +73,17 @@ def _draw_metric(panel: Axes, metric: MetricPlan, plan: PowerPlan) -> None:
         panel.plot(prompts_X, curve(number), color=colour, label=f"{number} image{'s' if number > 1 else ''} a prompt")
         if found.num_prompts is not None:
             panel.plot(found.num_prompts, plan.power, "o", color=colour)
-            panel.annotate(str(found.num_prompts), (found.num_prompts, plan.power), xytext=(-4, 5), textcoords="offset points", ha="right", color=colour)
+            panel.annotate(str(found.num_prompts), (found.num_prompts, plan.power), (-4, 5), textcoords="offset points", ha="right", color=colour)
     low, high = (curve(numbers[0], variance) for variance in pilot.variance_limits(numbers[0]))
-    panel.fill_between(prompts_X, low, high, color=COLOURS[0], alpha=0.12, linewidth=0, label=f"what the pilot's {pilot.counting(pilot.num_prompts)} prompts leave possible (95 %), {numbers[0]} each")
+    panel.fill_between(prompts_X, low, high, color=COLOURS[0], alpha=0.12, linewidth=0,
+                       label=f"what the pilot's {pilot.counting(pilot.num_prompts)} prompts leave possible (95 %), {numbers[0]} each")
     panel.axhline(plan.power, color="0.45", linestyle=":", label=f"wanted: {plan.power:.0%}")
-    panel.axvline(plan.num_prompts, color="0.25", linestyle="--", label=f"{plan.suite}: {plan.num_prompts} prompts")
+    panel.axvline(plan.num_prompts, color="0.25", linestyle="--", label=printable(f"{plan.suite}: {plan.num_prompts} prompts"))
     panel.set_xscale("log")
     ticks = _ticks(prompts_X[0], prompts_X[-1])
     panel.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     panel.set_xticks([], minor=True)
-    panel.set(title=f"{metric.result.metric}: a loss of {metric.effect:.3g} {metric.result.unit}".rstrip(), xlabel="prompts drawn",
+    panel.set(title=printable(f"{metric.result.metric}: a loss of {metric.effect:.3g} {metric.result.unit}".rstrip()), xlabel="prompts drawn",
               ylabel="chance that the loss is found (share of runs)", xlim=(prompts_X[0], prompts_X[-1]), ylim=(0, 1.03))
     panel.grid(alpha=0.2)
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8, frameon=False)

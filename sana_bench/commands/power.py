@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 
 def _power_arguments(parser: Parser) -> None:
-    parser.add_argument("--suite", metavar="SUITE", default="", help="the suite to draw (default: the pilot's, or the recipe's where no pilot is named)")
+    parser.add_argument("--suite", metavar="SUITE", default="", help="the suite to draw (default: the pilot's; the recipe's where no pilot is named)")
     parser.add_argument("--metric", metavar="METRIC", action="append", default=[], dest="metrics", help="may be given many times (default: all that may decide)")
     parser.add_argument("--effect", metavar="E", type=float, help="true loss to find, in the unit of the metric (default: twice its budget)")
     parser.add_argument("--power", metavar="SHARE", type=float, default=0.8, help="in this share of runs (default: 0.8)")
     parser.add_argument("--pilot", metavar="RUN_DIR", type=Path, help="a run folder, a result or a baseline (default: the newest run on the suite in the "
                         "reports folder that shows how two variants differ, else the accepted baseline)")
-    parser.add_argument("--num-gates", metavar="M", type=int, help="verdicts that decide together (default: the recipe's gates, or all metrics that may decide)")
+    parser.add_argument("--num-gates", metavar="M", type=int, help="verdicts that decide together (default: the recipe's gates, or all metrics that may "
+                        "decide)")
     parser.add_argument("--correlation", metavar="RHO", type=float, help="of both sides' values, where the pilot is one side alone (default: 0)")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the power against the number of prompts, as .svg or .png")
     config_arguments(parser)
@@ -57,9 +58,14 @@ def run_power(arguments: Arguments) -> Reply:
 
 
 def _text(plan: PowerPlan, plot: Path | None, in_detail: bool) -> list[str | Table]:
+    """Names and reasons come from records, so nothing in them steers a terminal."""
+    from sana_bench.history.text import printable
+
     run, shown = plan.run, plan.metrics
-    pilot = f"{run.after.result.suite}, {run.num_prompts} prompts x {run.num_images_per_prompt}, {'two variants in pairs' if run.before else 'one side alone'}"
-    header = ("metric", "unit", "budget", "SD by prompt", "smallest loss found now", "loss to find", "found now", "prompts to find it", "prompts to exclude a loss")
+    sides = "two variants in pairs" if run.before else "one side alone"
+    pilot = f"{run.after.result.suite}, {run.num_prompts} prompts x {run.num_images_per_prompt}, {sides}"
+    header = ("metric", "unit", "budget", "SD by prompt", "smallest loss found now", "loss to find", "found now", "prompts to find it",
+              "prompts to exclude a loss")
     text = [f"pilot: {run.folder} ({pilot})", f"to draw: {plan.suite}, {plan.num_prompts} prompts; wanted: {plan.power:.0%} of runs",
             Table(header, [_row(plan, metric) for metric in shown]), *(f"{name} is left out: {reason}" for name, reason in plan.left_out.items())]
     if in_detail:
@@ -67,7 +73,8 @@ def _text(plan: PowerPlan, plot: Path | None, in_detail: bool) -> list[str | Tab
     elif len(shown) > 1:
         neediest = max(shown, key=lambda metric: _order(plan.cheapest(metric.find)))
         text.append(f"{neediest.result.metric} needs most, {plan.advice(neediest.find)}")
-    return [*text, *(f"note: {note}" for note in plan.notes), *([f"plot: {plot}"] if plot else [])]
+    text += [*(f"note: {note}" for note in plan.notes), *([f"plot: {plot}"] if plot else [])]
+    return [printable(part) if isinstance(part, str) else Table(part.header, [tuple(map(printable, row)) for row in part.rows]) for part in text]
 
 
 def _row(plan: PowerPlan, metric: MetricPlan) -> tuple[str, ...]:
@@ -85,7 +92,8 @@ def _detail(plan: PowerPlan, metric: MetricPlan) -> list[str | Table]:
             for what, frontier in (("find", metric.find), ("exclude", metric.exclude)) for each in frontier]
     return [f"{metric.result.metric}{apart}:", Table(("to", "images a prompt", "prompts", "images a side", f"{plan.suite} has them"), rows),
             f"  to find a loss of {metric.effect:.3g} {unit}".rstrip() + f": {plan.advice(metric.find)}",
-            *([f"  to exclude a loss beyond {metric.rule.budget:.3g} {unit}".rstrip() + f" where nothing changed: {plan.advice(metric.exclude)}"] if metric.exclude else [])]
+            *([f"  to exclude a loss beyond {metric.rule.budget:.3g} {unit}".rstrip() + f" where nothing changed: {plan.advice(metric.exclude)}"]
+              if metric.exclude else [])]
 
 
 def _prompts(design: Design) -> str:

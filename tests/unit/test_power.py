@@ -312,7 +312,8 @@ def write_run(folder: Path, *, num_prompts: int = 24, images: int = 2, gain: flo
     provenance = candidate.result.provenance.model_copy(update={"created": created})
     write_result_folder(replace(candidate, result=candidate.result.model_copy(update={"provenance": provenance})), folder)
     if paired:
-        write_result_folder(make_bundle({"hand_rate": before.tolist(), "face_rate": before.tolist()}, images=images, digest="before", **fields), folder / "baseline")
+        baseline = make_bundle({"hand_rate": before.tolist(), "face_rate": before.tolist()}, images=images, digest="before", **fields)
+        write_result_folder(baseline, folder / "baseline")
     return folder
 
 
@@ -404,7 +405,8 @@ def test_sides_that_are_no_pairs_are_refused(tmp_path: Path):
 @pytest.mark.parametrize(("request_", "part"), [
     (PowerRequest(("hand_rat",)), 'Did you mean "hand_rate"'), (PowerRequest(effect=0.1), "name the metric with --metric"),
     (PowerRequest(("hand_rate",), effect=-0.1), "above 0"),
-    (PowerRequest(("hand_rate",), effect=math.nan), "above 0"), (PowerRequest(power=1.0), "--power"), (PowerRequest(correlation=1.0), "--correlation"),
+    (PowerRequest(("hand_rate",), effect=math.nan), "above 0"), (PowerRequest(("hand_rate",), effect=math.inf), "above 0"),
+    (PowerRequest(power=1.0), "--power"), (PowerRequest(correlation=1.0), "--correlation"),
     (PowerRequest(num_gates=0), "--num-gates")])
 def test_what_cannot_be_asked_is_one_error(request_: PowerRequest, part: str, tmp_path: Path):
     write_run(tmp_path / "run")
@@ -432,7 +434,8 @@ def test_the_command_answers_in_json_text_and_a_picture(tmp_path: Path, capfd: p
     (metric,) = document["metrics"]
     assert (metric["metric"], metric["effect"], metric["budget"], document["num_gates"]) == ("hand_rate", 0.25, 0.1, 1)
     designs_ = [(each["num_images_per_prompt"], each["num_prompts"]) for each in metric["find"]]
-    assert designs_ == [(each.num_images_per_prompt, each.num_prompts) for each in plan_of(run, PowerRequest(("hand_rate",), effect=0.25)).metrics[0].find]
+    planned = plan_of(run, PowerRequest(("hand_rate",), effect=0.25)).metrics[0].find
+    assert designs_ == [(each.num_images_per_prompt, each.num_prompts) for each in planned]
     assert main([*words, "--plot", str(tmp_path / "again.svg")]) == 0
     out = capfd.readouterr().out
     assert f"to find a loss of 0.25 share: {designs_[0][1]} prompts x 1" in out and "note: " in out
