@@ -76,7 +76,7 @@ def _draw_metric(panel: Axes, metric: MetricPlan, plan: PowerPlan) -> None:
             panel.annotate(str(found.num_prompts), (found.num_prompts, plan.power), (-4, 5), textcoords="offset points", ha="right", color=colour)
     low, high = (curve(numbers[0], variance) for variance in pilot.variance_limits(numbers[0]))
     panel.fill_between(prompts_X, low, high, color=COLOURS[0], alpha=0.12, linewidth=0,
-                       label=f"what the pilot's {pilot.counting(pilot.num_prompts)} prompts leave possible (95 %), {numbers[0]} each")
+                       label=f"95 % range of the pilot ({pilot.counting(pilot.num_prompts)} prompts), {numbers[0]} each")
     panel.axhline(plan.power, color="0.45", linestyle=":", label=f"wanted: {plan.power:.0%}")
     panel.axvline(plan.num_prompts, color="0.25", linestyle="--", label=printable(f"{plan.suite}: {plan.num_prompts} prompts"))
     panel.set_xscale("log")
