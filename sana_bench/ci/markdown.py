@@ -15,14 +15,12 @@ from sana_bench.prompts import PromptSuite
 from sana_bench.records import BenchmarkResult, RegressionReport, Verdict, WorstSample
 from sana_bench.report.markdown import escape_markdown, gate_table, metric_table, worst_table
 from sana_bench.report.verdicts import in_order, rows_of
-from sana_bench.report.wording import NOT_COMPARED, OUTCOMES
+from sana_bench.report.wording import NOT_COMPARED, OUTCOMES, clipped
 from sana_bench.store import read_record
 
 SUMMARY_BYTES, COMMENT_BYTES = 1_000_000, 60_000
 """Below GitHub's limits of 1024k bytes a step summary and 65,536 characters a comment."""
 FEWEST_BYTES = 8192
-MAX_TEXT = 300
-"""Characters of one text from a record."""
 MARKER = "<!-- sana-bench -->"
 """First line of the comment, by which the next run finds it."""
 _NOTE_BYTES = 200
@@ -46,10 +44,10 @@ def read_run(run_dir: Path) -> RunRecords:
     """
     report, result = read_record(run_dir / "regression.json", RegressionReport), read_record(run_dir / "result.json", BenchmarkResult)
     suite = read_record(run_dir / "suite.json", PromptSuite) if (run_dir / "suite.json").exists() else None
-    short = report.model_copy(update={"headline": _clip(report.headline), "baseline_name": _clip(report.baseline_name),
+    short = report.model_copy(update={"headline": clipped(report.headline), "baseline_name": clipped(report.baseline_name),
                                       "verdicts": _clip_verdicts(report.verdicts), "gates": _clip_verdicts(report.gates),
                                       "worst_samples": _clip_losses(report.worst_samples)})
-    return RunRecords(short, result, {prompt.id: _clip(prompt.text) for prompt in suite.prompt} if suite else {})
+    return RunRecords(short, result, {prompt.id: clipped(prompt.text) for prompt in suite.prompt} if suite else {})
 
 
 def render_summary(run: RunRecords, limit: int = SUMMARY_BYTES) -> str:
@@ -58,7 +56,7 @@ def render_summary(run: RunRecords, limit: int = SUMMARY_BYTES) -> str:
     suites = list(dict.fromkeys([run.result.suite, *(verdict.suite for verdict in report.verdicts)]))
     tables = [gate_table(report.gates, report.confidence)]
     for suite in suites:
-        heading = [f"### {'Metrics' if suite == run.result.suite else f'Guard: {escape_markdown(_clip(suite))}'}", ""]
+        heading = [f"### {'Metrics' if suite == run.result.suite else f'Guard: {escape_markdown(clipped(suite))}'}", ""]
         tables.append([*heading, *_metrics(run, in_order(verdict for verdict in report.verdicts if verdict.suite == suite))])
     failed = [loss for gate in report.gates if not gate.passed for loss in gate.worst]
     worst = {(each.sample_id, each.metric): each for each in (failed or report.worst_samples)}
@@ -86,7 +84,7 @@ def _heading(run: RunRecords) -> list[str]:
     words = OUTCOMES[report.outcome] if judged else NOT_COMPARED
     baseline = f"baseline {text(report.baseline_name)}" if report.baseline_provenance else "no baseline"
     return [f"## {words.symbol} {text(report.headline)}", "",
-            f"**{words.label}** · {text(_clip(result.name))} · suite {text(_clip(result.suite))} {result.suite_version} · {len(result.samples)} images · {baseline}", ""]
+            f"**{words.label}** · {text(clipped(result.name))} · suite {text(clipped(result.suite))} {result.suite_version} · {len(result.samples)} images · {baseline}", ""]
 
 
 def _metrics(run: RunRecords, verdicts: Sequence[Verdict]) -> list[str]:
@@ -133,15 +131,11 @@ def _head(part: Sequence[str]) -> int:
     return next((at + 1 for at, line in enumerate(part) if line.startswith("|---")), 0)
 
 
-def _clip(text: str) -> str:
-    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT - 1]}…"
-
-
 def _clip_verdicts(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     names = ("metric", "gate", "unit", "reason", "tag", "group")
-    return tuple(each.model_copy(update={name: _clip(getattr(each, name)) for name in names} | {"worst": _clip_losses(each.worst)})
+    return tuple(each.model_copy(update={name: clipped(getattr(each, name)) for name in names} | {"worst": _clip_losses(each.worst)})
                  for each in verdicts)
 
 
 def _clip_losses(losses: Iterable[WorstSample]) -> tuple[WorstSample, ...]:
-    return tuple(each.model_copy(update={"sample_id": _clip(each.sample_id), "metric": _clip(each.metric)}) for each in losses)
+    return tuple(each.model_copy(update={"sample_id": clipped(each.sample_id), "metric": clipped(each.metric)}) for each in losses)
