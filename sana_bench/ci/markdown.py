@@ -83,8 +83,9 @@ def _heading(run: RunRecords) -> list[str]:
     judged = report.baseline_provenance is not None or bool(report.gates)
     words = OUTCOMES[report.outcome] if judged else NOT_COMPARED
     baseline = f"baseline {text(report.baseline_name)}" if report.baseline_provenance else "no baseline"
+    suite = f"suite {text(clipped(result.suite))} {result.suite_version}"
     return [f"## {words.symbol} {text(report.headline)}", "",
-            f"**{words.label}** · {text(clipped(result.name))} · suite {text(clipped(result.suite))} {result.suite_version} · {len(result.samples)} images · {baseline}", ""]
+            f"**{words.label}** · {text(clipped(result.name))} · {suite} · {len(result.samples)} images · {baseline}", ""]
 
 
 def _metrics(run: RunRecords, verdicts: Sequence[Verdict]) -> list[str]:

@@ -86,7 +86,8 @@ def push(out: Path, files: list[str], repository: str, public: bool = False) -> 
     api = HfApi(library_name="sana-bench")
     try:
         api.create_repo(repository, private=not public, exist_ok=True)
-        return str(api.upload_folder(repo_id=repository, folder_path=out, allow_patterns=files, commit_message="Model card with results of sana-bench").commit_url)
+        commit = api.upload_folder(repo_id=repository, folder_path=out, allow_patterns=files, commit_message="Model card with results of sana-bench")
+        return str(commit.commit_url)
     except Exception as error:  # the hub's own errors, and those of whichever HTTP library it uses
         raise ReportError(f"{repository} was not pushed ({' '.join(str(error).split()):.200}). Log in with `hf auth login` or HF_TOKEN; the card stays in {out}") from error
 

@@ -82,7 +82,8 @@ def _measured(exported: Exported) -> list[str]:
               f"{len({sample.prompt_id for sample in each.samples})} prompts" for each in exported.results]
     lines += [f"- sampling: {sampling}",
               f"- {percent(report.confidence)} intervals over prompts, {report.num_resamples:,} resamples, seed {report.seed}; budgets are in each metric's unit",
-              f"- baseline {_escaped(report.baseline_name)}, digest {_escaped(report.baseline_digest) or NOTHING}; this result, digest {_escaped(report.candidate_digest)}",
+              f"- baseline {_escaped(report.baseline_name)}, digest {_escaped(report.baseline_digest) or NOTHING}",
+              f"- this result, digest {_escaped(report.candidate_digest)}",
               f"- {_escaped(own.provenance.created)}, on {_escaped(own.provenance.device)}, with "
               + ", ".join(f"{_escaped(name)} {_escaped(release)}" for name, release in own.provenance.packages.items()), "",
               "| metric | version | reads | its digest | what it says |", "|---|---:|---|---|---|"]

@@ -34,14 +34,14 @@ NOTHING = "–"
 MAX_TEXT = 300
 """Characters of one text from a record, where room is short."""
 
+TESTS = {"sign flips": "flipping the sign of prompts", "label permutation": "exchanging the sides of prompts", "t": "Student's test", "": ""}
+"""By the test that a p-value is of."""
+
 
 def clipped(text: str) -> str:
     """One line, and no longer than anybody reads."""
     text = " ".join(text.split())
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT - 1]}…"
-
-TESTS = {"sign flips": "flipping the sign of prompts", "label permutation": "exchanging the sides of prompts", "t": "Student's test", "": ""}
-"""By the test that a p-value is of."""
 
 
 def number(value: float | None) -> str:
