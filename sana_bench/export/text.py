@@ -114,7 +114,7 @@ def _limits(exported: Exported) -> list[str]:
     unjudged = sorted({each.metric for result in exported.results for each in result.results if each.not_judged})
     lines = ["## Limits", "",
              "- One fine-tune was measured: another seed of the same training may come out otherwise." if seeds == 1 else
-             f"- The intervals hold the spread between {seeds} fine-tunes of the same recipe.",
+             f"- The intervals hold the spread between {seeds} fine-tunes of the same recipe; the weights are those of the first.",
              "- Numbers of another suite, metric version, extractor or sampling setting are not comparable with these.",
              "- Demographic numbers are perceived presentation in generated images, in aggregate; they identify nobody."]
     lines += [f"- {untold} of {len(deciding)} verdicts are inconclusive: so many images cannot tell."] if untold else []
