@@ -26,13 +26,25 @@ def run_or_config_arguments(parser: Parser) -> None:
     config_arguments(parser)
 
 
+def gates_argument(parser: Parser) -> None:
+    parser.add_argument("--gates", metavar="FILE", type=Path, help="what must hold, from a gates.toml, instead of the recipe's own gates")
+
+
 def config_of(arguments: Arguments) -> RunConfig:
     from sana_bench.config import load_config
 
     if getattr(arguments, "run_dir", None):
         refuse_settings(arguments)
-        return recorded_config(arguments.run_dir)
-    return load_config(arguments.config or DEFAULT_RECIPE, tuple(arguments.overrides))
+        config = recorded_config(arguments.run_dir)
+    else:
+        config = load_config(arguments.config or DEFAULT_RECIPE, tuple(arguments.overrides))
+    return _with_gates(config, arguments.gates) if getattr(arguments, "gates", None) else config
+
+
+def _with_gates(config: RunConfig, path: Path) -> RunConfig:
+    from sana_bench.gates.files import load_gates
+
+    return config.model_copy(update={"gate": load_gates(path)})
 
 
 def refuse_settings(arguments: Arguments) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from sana_bench.commands import PASSED, REGRESSED, STAGE, WHOLE, command
-from sana_bench.commands.settings import config_arguments, config_of, refuse_settings, run_or_config_arguments
+from sana_bench.commands.settings import config_arguments, config_of, gates_argument, refuse_settings, run_or_config_arguments
 from sana_bench.console import Reply, outcome_reply, result_notes, result_table
 from sana_bench.usage import Arguments, Parser, UsageError
 
 VERDICT_CODES = {"passed": PASSED, "regressed": REGRESSED}
 
 
-@command("train-and-eval", WHOLE, config_arguments, "sana-bench train-and-eval",
+def _whole_arguments(parser: Parser) -> None:
+    config_arguments(parser)
+    gates_argument(parser)
+
+
+@command("train-and-eval", WHOLE, _whole_arguments, "sana-bench train-and-eval", "sana-bench train-and-eval --gates gates.toml",
          "sana-bench train-and-eval --set data.training=my_photos --set train.max_train_steps=200",
          "sana-bench train-and-eval --config sana_1600m_2k_lora --set model.revision=COMMIT --json > outcome.json")
 def run_train_and_eval(arguments: Arguments) -> Reply:
@@ -104,7 +109,12 @@ def run_score(arguments: Arguments) -> Reply:
         "next: --against FOLDER, to compare them with other images of the same prompts"])
 
 
-@command("compare", STAGE, run_or_config_arguments, "sana-bench compare",
+def _compare_arguments(parser: Parser) -> None:
+    run_or_config_arguments(parser)
+    gates_argument(parser)
+
+
+@command("compare", STAGE, _compare_arguments, "sana-bench compare", "sana-bench compare reports/RUN --gates gates.toml",
          "sana-bench compare --set compare.confidence=0.99")
 def run_compare(arguments: Arguments) -> Reply:
     """compare the scores with the accepted baseline

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from sana_bench.records import Verdict, WorstSample
 from sana_bench.report.guard import Guard
 from sana_bench.report.page import Page
 from sana_bench.report.people import CompositionTable, GroupTable
 from sana_bench.report.tags import TagCell, TagTable
 from sana_bench.report.verdicts import Row
-from sana_bench.report.wording import NOTHING, interval, number, percent, signed
+from sana_bench.report.wording import NOTHING, OUTCOMES, interval, number, percent, signed
 
 MAX_LISTED = 12
 _SPECIAL = re.compile(r"([\\`*{}\[\]#!|~$^]|(?<![^\W_])_|_(?![^\W_])|:(?=\S))")
@@ -26,21 +27,15 @@ def escape_markdown(text: str) -> str:
 
 
 def render_markdown(page: Page) -> str:
-    """Headline, metric tables, worst pairs, perceived groups and tags."""
+    """Headline, gates, metric tables, worst pairs, perceived groups and tags."""
     report, text = page.report, escape_markdown
     lines = [f"## {page.words.symbol} {text(report.headline)}", "",
              f"**{page.words.label}** · {text(page.result.name)} · "
              f"suite {text(page.result.suite)} {page.result.suite_version} · {len(page.result.samples)} images · "
              + (f"baseline {text(report.baseline_name)}" if page.compared else "no baseline, so a gate fails"), "",
-             *_metric_table(page.rows, report.confidence)]
+             *gate_table(report.gates, report.confidence), *metric_table(page.rows, report.confidence)]
     lines += _guard(page.guard, report.confidence)
-    worst = report.worst_samples[:MAX_LISTED]
-    if worst:
-        lines += ["### Worst pairs", "", "| pair | prompt | lost most on | baseline | candidate | budgets lost |",
-                  "|---|---|---|---:|---:|---:|"]
-        prompts = {pair.sample_id: pair.text for pair in page.pairs}
-        lines += [f"| {text(each.sample_id)} | {text(prompts.get(each.sample_id, '')) or NOTHING} | {text(each.metric)} | "
-                  f"{number(each.baseline)} | {number(each.candidate)} | {number(each.harm)} |" for each in worst] + [""]
+    lines += worst_table(report.worst_samples, {pair.prompt_id: pair.text for pair in page.pairs})
     lines += _people(page)
     lines += _tags(page.tags, page.result.suite)
     lines += _tags(page.guard.tags, page.guard.suite) if page.guard else []
@@ -48,14 +43,47 @@ def render_markdown(page: Page) -> str:
     return "\n".join(lines)
 
 
-def _metric_table(rows: Sequence[Row], confidence: float) -> list[str]:
+def gate_table(gates: Sequence[Verdict], confidence: float) -> list[str]:
+    """One line a gate, its outcome as it was judged; nothing without gates."""
+    if not gates:
+        return []
+    return ["### Gates", "", f"| gate | passed | outcome | baseline | candidate | difference | {percent(confidence)} interval | demanded | why |",
+            "|---|---|---|---:|---:|---:|---:|---|---|", *map(_gate_line, gates), ""]
+
+
+def _gate_line(gate: Verdict) -> str:
+    words = OUTCOMES[gate.outcome]
+    return (f"| {escape_markdown(gate.gate or gate.metric)} | {'✓ yes' if gate.passed else '✗ **no**'} | {words.symbol} {words.label} | "
+            f"{number(gate.baseline)} | {number(gate.candidate)} | {signed(gate.difference)} | {interval(gate.ci_low, gate.ci_high)} | "
+            f"{escape_markdown(_demanded(gate))} | {escape_markdown(gate.reason)} |")
+
+
+def _demanded(gate: Verdict) -> str:
+    limits = [f"{name} {number(value)}" for name, value in (("at least", gate.floor), ("at most", gate.ceiling)) if value is not None]
+    if gate.difference is not None or not limits:
+        limits.append(f"at most {number(gate.budget)} {'below' if gate.higher_is_better else 'above'} the baseline")
+    return f"{', '.join(limits)} ({gate.unit})" if gate.unit else ", ".join(limits)
+
+
+def worst_table(worst: Sequence[WorstSample], prompts: Mapping[str, str]) -> list[str]:
+    """One line a pair, up to twelve, with its prompt's text by prompt id; nothing where nothing was lost."""
+    if not worst:
+        return []
+    text = escape_markdown
+    return ["### Worst pairs", "", "| pair | prompt | lost most on | baseline | candidate | budgets lost |", "|---|---|---|---:|---:|---:|",
+            *(f"| {text(each.sample_id)} | {text(prompts.get(each.prompt_id, '')) or NOTHING} | {text(each.metric)} | "
+              f"{number(each.baseline)} | {number(each.candidate)} | {number(each.harm)} |" for each in worst[:MAX_LISTED]), ""]
+
+
+def metric_table(rows: Sequence[Row], confidence: float) -> list[str]:
+    """One line a verdict."""
     return [f"| metric | baseline | candidate | difference | {percent(confidence)} interval | budget | outcome | why |",
             "|---|---:|---:|---:|---:|---:|---|---|", *(_line(row) for row in rows), ""]
 
 
 def _guard(guard: Guard | None, confidence: float) -> list[str]:
     """The metric table of the guard suite; nothing where there is none."""
-    return [f"### Guard: {escape_markdown(guard.suite)}", "", *_metric_table(guard.rows, confidence)] if guard else []
+    return [f"### Guard: {escape_markdown(guard.suite)}", "", *metric_table(guard.rows, confidence)] if guard else []
 
 
 def _tags(table: TagTable | None, suite: str) -> list[str]:

@@ -31,9 +31,17 @@ NOT_COMPARED = OutcomeWords("nothing compared", "∅", "warn")
 """Stands for the outcome of a report without a baseline, which gates treat as regressed."""
 
 NOTHING = "–"
+MAX_TEXT = 300
+"""Characters of one text from a record, where room is short."""
 
 TESTS = {"sign flips": "flipping the sign of prompts", "label permutation": "exchanging the sides of prompts", "t": "Student's test", "": ""}
 """By the test that a p-value is of."""
+
+
+def clipped(text: str) -> str:
+    """One line, and no longer than anybody reads."""
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT - 1]}…"
 
 
 def number(value: float | None) -> str:
