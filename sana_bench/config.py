@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -211,6 +211,14 @@ class GateSection(Section):
         return not limits or self.budget is not None or self.relative_budget is not None
 
 
+def refuse_twins(gates: tuple[GateSection, ...]) -> None:
+    """Raises ValueError where two gates have the same label."""
+    labels = [gate.label for gate in gates]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ValueError(f"two gates are called {', '.join(twice)}: give each a name of its own")
+
+
 class RunSection(Section):
     """Where things go and what they run on. Nothing here changes a result's identity but `device`."""
 
@@ -243,10 +251,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_gates(self) -> RunConfig:
-        labels = [gate.label for gate in self.gate]
-        twice = sorted({label for label in labels if labels.count(label) > 1})
-        if twice:
-            raise ValueError(f"two gates are called {', '.join(twice)}: give each a name of its own")
+        refuse_twins(self.gate)
         return self
 
     @model_validator(mode="after")
@@ -254,6 +259,9 @@ class RunConfig(Section):
         if self.generate.vae_tile_stride > self.generate.vae_tile_size:
             raise ValueError("generate.vae_tile_stride must not exceed generate.vae_tile_size")
         return self
+
+
+S = TypeVar("S", bound=Section)
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -271,20 +279,31 @@ def load_config(recipe: str = "tiny", overrides: tuple[str, ...] = ()) -> RunCon
     """
     path = shipped_recipes().get(recipe, Path(recipe))
     try:
-        values = tomllib.loads(path.read_text())
+        values = read_toml(path)
     except OSError as error:
         raise ConfigError(f'no recipe "{recipe}" ({error.strerror}).{near_names(recipe, list(shipped_recipes()))} '
                           f'Shipped: {", ".join(shipped_recipes())}') from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
     for override in overrides:
         _apply_override(values, override)
     values.setdefault("name", path.stem)
+    return validate(RunConfig, values, path.name)
+
+
+def read_toml(path: Path) -> dict:
+    """Raises OSError, or ConfigError where it is not TOML."""
     try:
-        return RunConfig.model_validate(values)
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def validate(kind: type[S], values: dict, file_name: str) -> S:
+    """Raises ConfigError: all problems in one message, under the name of the file."""
+    try:
+        return kind.model_validate(values)
     except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
-        raise ConfigError(f"{path.name} has {error.error_count()} problem(s):\n{problems}") from error
+        problems = "\n".join(f"  {_explain(problem, kind)}" for problem in error.errors())
+        raise ConfigError(f"{file_name} has {error.error_count()} problem(s):\n{problems}") from error
 
 
 def _apply_override(values: dict, override: str) -> None:
@@ -303,12 +322,11 @@ def _apply_override(values: dict, override: str) -> None:
     values[last] = value
 
 
-def _explain(problem: dict) -> str:
-    """`train.max_train_stepz: unknown key. Did you mean "max_train_steps"?`"""
-    location = ".".join(str(part) for part in problem["loc"]) or "recipe"
+def _explain(problem: dict, section: type[BaseModel]) -> str:
+    """`train.max_train_stepz: unknown key. Did you mean "max_train_steps"?`; `section` is the whole document's."""
+    location = ".".join(str(part) for part in problem["loc"]) or "as a whole"
     if problem["type"] != "extra_forbidden":
         return f"{location}: {problem['msg']} (got {problem['input']!r:.80})"
-    section: type[BaseModel] = RunConfig
     for part in problem["loc"][:-1]:
         if isinstance(part, int):
             continue  # a place in a list of sections

@@ -17,6 +17,7 @@ from sana_bench.data.manifest import check_apart
 from sana_bench.errors import DataError, SanaBenchError
 from sana_bench.external_images import MAKER, config_for, suite_of, take_in
 from sana_bench.features.open_clip_models import declare
+from sana_bench.gates.check import check_gates, judgeable_parts
 from sana_bench.generate import find_sample_set, generate
 from sana_bench.guard import GUARD_PREFIX, Part, parts_of
 from sana_bench.measure import measure
@@ -88,6 +89,8 @@ def check_inputs(config: RunConfig, parts: Sequence[Part]) -> None:
     for part in parts:
         fetch_weights(part.config)
     check_budgets(config.compare)
+    if config.gate:
+        check_gates(config.gate, judgeable_parts(parts))
     check_apart(config.data.training, config.data.reference)
     name, folder = _baseline(config)
     if folder:

@@ -351,6 +351,23 @@ class RegressionReport(Versioned):
         """What the outcome rests on: the gates, or every metric where no gate is declared."""
         return self.gates or self.verdicts
 
+    def verdict(self, metric: str, *, suite: str = "", tag: str = "", group: str = "") -> Verdict:
+        """The verdict on a metric: a gate's where one asks for it, and of the run's own suite where `suite` is empty and both have it.
+
+        Args:
+            tag, group: of a slice, on which there is a verdict where a gate asks for it.
+
+        Raises:
+            LookupError: there is none; the message has those that there are.
+        """
+        found = [each for each in (*self.gates, *self.verdicts)
+                 if (each.metric, each.tag, each.group) == (metric, tag, group) and suite in ("", each.suite)]
+        if not found:
+            known = sorted({" ".join(filter(None, [each.metric, each.suite, each.tag, each.group])) for each in (*self.gates, *self.verdicts)})
+            raise LookupError(f"there is no verdict on {' '.join(filter(None, [metric, suite, tag, group]))}; a slice has one where a [[gate]] asks for it. "
+                              f"There are: {', '.join(known) or 'none'}")
+        return min(found, key=lambda each: each.suite != self.verdicts[0].suite)
+
 
 class Acceptance(Versioned):
     """Who accepted a result as baseline and why."""

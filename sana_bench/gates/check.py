@@ -1,0 +1,90 @@
+"""Whether what a gate asks exists, so that a misspelt gate is an error and not a verdict. Before a run is drawn, and before one is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sana_bench.config import GateSection
+from sana_bench.errors import ConfigError
+from sana_bench.guard import Part
+from sana_bench.metrics import METRICS
+from sana_bench.metrics.perceived import ATTRIBUTES
+from sana_bench.records import BenchmarkResult
+from sana_bench.registry import near_names
+from sana_bench.score import chosen_metrics
+from sana_bench.selftest.results import why_not_judged
+from sana_bench.tags import tags_of
+
+
+@dataclass(frozen=True)
+class Judgeable:
+    """What gates may ask of one suite."""
+
+    suite: str
+    not_judged: Mapping[str, str]
+    """By metric that is measured on it: why it may decide nothing; empty where it may."""
+    tags: frozenset[str]
+    setting: str = ""
+    """To which a metric is added that would not be measured; empty where all is measured already: such a metric is then `missing`."""
+
+
+def judgeable_parts(parts: Iterable[Part]) -> list[Judgeable]:
+    """Of a run that is still to be drawn."""
+    return [Judgeable(part.suite.name, {entry.name: why_not_judged(entry) for entry in chosen_metrics(part.config)},
+                      frozenset(tag for tags in tags_of(part.suite).values() for tag in tags),
+                      "score.guard_metrics" if part.prefix else "score.extra_metrics") for part in parts]
+
+
+def judgeable_results(results: Iterable[BenchmarkResult]) -> list[Judgeable]:
+    """Of finished results, candidate and baseline; those of one suite are taken together, and the first to measure a metric says whether it decides."""
+    by_suite: dict[str, list[BenchmarkResult]] = {}
+    for result in results:
+        by_suite.setdefault(result.suite, []).append(result)
+    return [Judgeable(suite, {each.metric: each.not_judged for side in reversed(sides) for each in side.results},
+                      frozenset(tag for side in sides for tags in side.prompt_tags.values() for tag in tags)) for suite, sides in by_suite.items()]
+
+
+def check_gates(gates: Sequence[GateSection], judgeable: Sequence[Judgeable]) -> None:
+    """Refuse gates that ask what does not exist or may not decide.
+
+    Args:
+        judgeable: of the run's suite, then of its guard suite where there is one.
+
+    Raises:
+        ConfigError: an unknown suite, metric, tag or group, a metric that is not going to be measured, or one that failed its self-test; the
+            problems of all gates in one message.
+    """
+    problems = [f'  gate "{gate.label}": {problem}' for gate in gates for problem in _problems(gate, judgeable)]
+    if problems:
+        raise ConfigError("\n".join([f"{len(problems)} problem(s) with what gates ask:", *problems]))
+
+
+def _problems(gate: GateSection, judgeable: Sequence[Judgeable]) -> Iterator[str]:
+    known = {each.suite: each for each in judgeable}
+    suite = known.get(gate.suite) if gate.suite else judgeable[0]
+    if suite is None:
+        yield f'the run has no suite "{gate.suite}".{near_names(gate.suite, list(known))} It has: {", ".join(known)}'
+        return
+    problem = _metric_problem(gate.metric, suite)
+    if problem:
+        yield problem
+    if gate.tag and gate.tag not in suite.tags:
+        yield f'no prompt of {suite.suite} has the tag "{gate.tag}".{near_names(gate.tag, sorted(suite.tags))} Known: {", ".join(sorted(suite.tags)) or "none"}'
+    attribute, _, group = gate.group.partition("=")
+    if group and group not in ATTRIBUTES[attribute].classes:
+        classes = list(ATTRIBUTES[attribute].classes)
+        yield f'there is no group "{group}" of {attribute}.{near_names(group, classes)} Known: {", ".join(classes)}'
+
+
+def _metric_problem(metric: str, suite: Judgeable) -> str:
+    """Empty where the metric may be gated."""
+    why_not = suite.not_judged.get(metric)
+    if why_not is not None:
+        return f"{metric} may not be gated: {why_not}" if why_not else ""
+    if metric not in METRICS:
+        names = sorted({*suite.not_judged, *METRICS.names()})
+        return f'there is no metric "{metric}".{near_names(metric, names)} Known: {", ".join(names)}'
+    if suite.setting:
+        return f"{metric} would not be measured on {suite.suite}: add it to {suite.setting}. Measured are: {', '.join(suite.not_judged)}"
+    return ""

@@ -1,0 +1,61 @@
+"""A run folder under judgement: its result, the baseline it is held against, and the verdict on the gates that are asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sana_bench.baselines import find_baseline
+from sana_bench.commands.settings import recorded_config
+from sana_bench.compare import compare
+from sana_bench.config import GateSection, RunConfig
+from sana_bench.errors import BaselineError, MetricError
+from sana_bench.features.open_clip_models import declare
+from sana_bench.gates.check import check_gates, judgeable_results
+from sana_bench.records import RegressionReport
+from sana_bench.results import ResultBundle, load_bundle
+
+BASELINE_COPY = "baseline"
+
+
+@dataclass(frozen=True)
+class JudgedRun:
+    config: RunConfig
+    """As the run recorded it; its own gates are among it."""
+    candidate: ResultBundle
+    baseline: ResultBundle | None
+    """None where the run had none: whatever compares is then `missing`."""
+    baseline_name: str
+
+    def judge(self, gates: tuple[GateSection, ...]) -> RegressionReport:
+        """The verdict; without gates on every metric.
+
+        Raises:
+            SanaBenchError: a gate asks what does not exist, the sides cannot be compared at all, or nothing was measured.
+        """
+        declare(self.config.score.clip_model)
+        check_gates(gates, judgeable_results(bundle.result for side in (self.candidate, self.baseline) if side
+                                             for bundle in (side, side.guard) if bundle))
+        report = compare(self.candidate, self.baseline, self.config.compare, self.baseline_name, *((gates,) if gates else ()))
+        if not report.deciding:
+            raise MetricError("nothing can be judged: neither the run nor its baseline was measured on any metric")
+        return report
+
+
+def open_run(folder: Path, baseline: str = "") -> JudgedRun:
+    """Read a run folder.
+
+    Args:
+        baseline: a baseline by name or a path to a result folder; empty: the copy of the baseline that the run was held against.
+
+    Raises:
+        SanaBenchError: a folder or a record is missing or damaged, or there is no such baseline.
+    """
+    candidate, config = load_bundle(folder), recorded_config(folder)
+    if not baseline:
+        copy = folder / BASELINE_COPY
+        return JudgedRun(config, candidate, load_bundle(copy) if copy.is_dir() else None, config.compare.baseline or config.name)
+    place = find_baseline(baseline, Path(config.run.baselines))
+    if place is None:
+        raise BaselineError(f'no baseline "{baseline}" was accepted in {Path(config.run.baselines).absolute()}, and none of that name comes with sana-bench')
+    return JudgedRun(config, candidate, load_bundle(place), baseline)

@@ -1,0 +1,185 @@
+"""The pytest plugin: `pytest gates.toml --sana-bench-result RUN` makes each gate a test.
+
+Every pytest of the environment imports this module. Until --sana-bench-result is given it only adds two options, a marker and two fixtures: it
+collects nothing, and nothing heavy is imported.
+
+Which tests there are:
+    a gates.toml among what is collected, or any TOML file by name     its gates, judged together
+    no such file, and no paths on the command line                     the run's own gates; every metric where it has none
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sana_bench.errors import SanaBenchError
+
+if TYPE_CHECKING:
+    from sana_bench.gates.judging import JudgedRun
+    from sana_bench.records import BenchmarkResult, RegressionReport, Verdict
+
+GATES_FILE, PAGE = "gates.toml", "report.html"
+MARK = "sana_bench_gate"
+RUN = pytest.StashKey["JudgedRun"]()
+REPORTS = pytest.StashKey["list[RegressionReport]"]()
+"""Of the gates that were collected, in their order."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("sana-bench", "verdicts of sana-bench")
+    group.addoption("--sana-bench-result", metavar="RUN_DIR", default="", help="the run folder that gates and the sana_bench fixtures are about")
+    group.addoption("--sana-bench-baseline", metavar="NAME_OR_PATH", default="",
+                    help="hold it against this baseline (default: the one that the run was held against)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{MARK}: a gate on a run of sana-bench")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Read the run first: a wrong path is an error even where no test asks for it."""
+    config = session.config
+    if not config.option.sana_bench_result:
+        if config.option.sana_bench_baseline:
+            raise pytest.UsageError("--sana-bench-baseline says what --sana-bench-result is held against: give that too")
+        return
+    from sana_bench.gates.judging import open_run
+
+    try:
+        config.stash[RUN], config.stash[REPORTS] = open_run(_run_folder(config), config.option.sana_bench_baseline), []
+    except SanaBenchError as error:
+        raise pytest.UsageError(f"sana-bench: {error}") from error
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    run = config.stash.get(RUN, None)
+    return [f"sana-bench: {_run_folder(config)} against {f'baseline {run.baseline_name}' if run.baseline else 'no baseline'}"] if run else []
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    named = file_path.suffix == ".toml" and parent.session.isinitpath(file_path)
+    return GatesOfFile.from_parent(parent, path=file_path) if RUN in parent.config.stash and (named or file_path.name == GATES_FILE) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Add the run's own gates, before -k and -m choose."""
+    if RUN in config.stash and not config.stash[REPORTS] and config.args_source is not pytest.Config.ArgsSource.ARGS:
+        items.extend(session.genitems(GatesOfRun.from_parent(session, path=_run_folder(config) / "result.json")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> None:
+    """Bad input ends the session as other wrong usage does; only a worker of xdist has to leave that to its controller, and reports it."""
+    if isinstance(collector, Gates) and not hasattr(collector.config, "workerinput"):
+        try:
+            collector.judged()
+        except SanaBenchError as error:
+            raise pytest.UsageError(f"sana-bench: {error}") from error
+
+
+def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
+    """A gate that lets too few samples pass is green, and -v says that nothing was told."""
+    if getattr(report, "when", "") == "call" and report.passed and MARK in report.keywords and ("outcome", "inconclusive") in report.user_properties:
+        return "passed", ".", "PASSED (inconclusive)"
+    return None
+
+
+class Gates(pytest.File):
+    """Gates that are judged together, once, when they are collected."""
+
+    _report: RegressionReport | None = None
+
+    def judged(self) -> RegressionReport:
+        if self._report is None:
+            self._report = self.judge(self.config.stash[RUN])
+            self.config.stash[REPORTS].append(self._report)
+        return self._report
+
+    def judge(self, run: JudgedRun) -> RegressionReport:
+        raise NotImplementedError
+
+    def collect(self) -> Iterator[GateItem]:
+        from sana_bench.report.verdict_text import verdict_label
+
+        try:
+            report = self.judged()
+        except SanaBenchError as error:
+            raise self.CollectError(str(error)) from error
+        for verdict in report.deciding:
+            yield GateItem.from_parent(self, name=verdict_label(verdict), verdict=verdict, report=report)
+
+
+class GatesOfFile(Gates):
+    """Those of a gates.toml."""
+
+    def judge(self, run: JudgedRun) -> RegressionReport:
+        from sana_bench.gates.files import load_gates
+
+        return run.judge(load_gates(self.path))
+
+
+class GatesOfRun(Gates):
+    """Those that the run recorded."""
+
+    def judge(self, run: JudgedRun) -> RegressionReport:
+        return run.judge(run.config.gate)
+
+
+class GateItem(pytest.Item):
+    """One verdict."""
+
+    def __init__(self, *, verdict: Verdict, report: RegressionReport, **node) -> None:
+        from sana_bench.report.junit import properties_of
+
+        super().__init__(**node)
+        self.verdict, self.report = verdict, report
+        self.add_marker(MARK)
+        self.extra_keyword_matches.update(filter(None, [verdict.metric, verdict.suite, verdict.tag, *verdict.group.split("=")]))
+        self.user_properties.extend(properties_of(verdict).items())
+
+    def runtest(self) -> None:
+        from sana_bench.report.verdict_text import verdict_text
+
+        page = _run_folder(self.config) / PAGE
+        text = verdict_text(self.verdict, self.report, page if page.exists() else None)
+        if not self.verdict.passed:
+            pytest.fail(text, pytrace=False)
+        self.add_report_section("call", "verdict", text)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        return self.path, None, self.name
+
+
+@pytest.fixture(scope="session")
+def sana_bench_result(pytestconfig: pytest.Config) -> BenchmarkResult:
+    """The result of the run given by --sana-bench-result: values, tags, groups, provenance."""
+    return _given(pytestconfig).candidate.result
+
+
+@pytest.fixture(scope="session")
+def sana_bench_report(pytestconfig: pytest.Config) -> RegressionReport:
+    """The verdicts on the run given by --sana-bench-result, with the gates of the first gates file that was collected, else the run's own.
+
+    `sana_bench_report.verdict("hand_rate", tag="portrait")` is one of them.
+    """
+    run = _given(pytestconfig)
+    try:
+        return next(iter(pytestconfig.stash[REPORTS]), None) or run.judge(run.config.gate)
+    except SanaBenchError as error:
+        pytest.fail(f"sana-bench: {error}", pytrace=False)
+
+
+def _given(config: pytest.Config) -> JudgedRun:
+    if RUN not in config.stash:
+        pytest.fail("which run? The sana_bench fixtures need pytest --sana-bench-result RUN_DIR, where RUN_DIR is a folder that "
+                    "sana-bench train-and-eval wrote", pytrace=False)
+    return config.stash[RUN]
+
+
+def _run_folder(config: pytest.Config) -> Path:
+    return (config.invocation_params.dir / Path(config.option.sana_bench_result).expanduser()).absolute()

@@ -1,0 +1,81 @@
+"""A verdict in plain text, for a terminal and for JUnit. Text from records is made of printable characters only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sana_bench.console import Table, plain_table
+from sana_bench.records import RegressionReport, Verdict, WorstSample
+from sana_bench.report.wording import OUTCOMES, interval, number, percent, signed
+
+MAX_WORST = 5
+
+
+def printable(text: str) -> str:
+    """One line in which what steers a terminal, or turns the direction of reading, stands as an escape."""
+    return "".join(character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode() for character in " ".join(text.split()))
+
+
+def verdict_label(verdict: Verdict) -> str:
+    """The gate's name, or what was judged, as `hand_rate[tiny_humans]`; without `::`, which parts the names of tests."""
+    return printable(verdict.gate or f"{verdict.metric}[{verdict.suite}]").replace("::", ":")
+
+
+def slice_of(verdict: Verdict) -> str:
+    """`tiny_humans, tag portrait`"""
+    part = f"tag {verdict.tag}" if verdict.tag else verdict.group
+    return printable(", ".join(filter(None, [verdict.suite, part])))
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """Outcome and reason in one line."""
+    outcome = OUTCOMES[verdict.outcome].label
+    if not verdict.passed and verdict.outcome in ("improved", "unchanged"):
+        outcome = "failed"  # against the baseline it holds; a floor or a ceiling does not
+    return f"{verdict_label(verdict)} {outcome}: {printable(verdict.reason)}"
+
+
+def verdict_text(verdict: Verdict, report: RegressionReport, page: Path | None) -> str:
+    """The line, a table of what it rests on, and the pairs that lost most.
+
+    Args:
+        page: report.html, to look at those pairs; None where there is none.
+    """
+    facts = Table(("metric", f"{printable(verdict.metric)} ({'higher' if verdict.higher_is_better else 'lower'} is better)"), _facts(verdict, report))
+    parts = [verdict_line(verdict), plain_table(facts)]
+    worst = worst_of(verdict, report)[:MAX_WORST]
+    if worst:
+        parts.append(f"lost most on it:\n{plain_table(_worst_table(worst))}")
+    if page is not None:
+        parts.append(f"report: {page}")
+    return "\n\n".join(parts)
+
+
+def worst_of(verdict: Verdict, report: RegressionReport) -> tuple[WorstSample, ...]:
+    """A gate knows its own pairs; of a metric that no gate asks about, those of the report that lost most on it."""
+    same_suite = report.verdicts[:1] and report.verdicts[0].suite == verdict.suite
+    return verdict.worst or tuple(each for each in (report.worst_samples if same_suite else report.guard_worst_samples) if each.metric == verdict.metric)
+
+
+def _facts(verdict: Verdict, report: RegressionReport) -> list[tuple[str, str]]:
+    unit = f" {printable(verdict.unit)}" if verdict.unit else ""
+    p_value = None if verdict.p_adjusted is None else f"{verdict.p_adjusted:.4g} adjusted, {number(verdict.p_value)} alone ({verdict.test or 'of no change'})"
+    rows = [("slice", slice_of(verdict)), ("baseline", number(verdict.baseline)), ("candidate", number(verdict.candidate)),
+            ("difference", f"{signed(verdict.difference)}{unit}"),
+            (f"{percent(report.confidence)} interval", interval(verdict.ci_low, verdict.ci_high)), ("budget", f"{number(verdict.budget)}{unit}"),
+            ("floor", _limit(verdict.floor)), ("ceiling", _limit(verdict.ceiling)), ("p-value", p_value or ""),
+            ("pairs", f"{verdict.num_pairs} of {verdict.num_prompts} prompts"), ("training seeds", str(verdict.num_training_seeds)),
+            ("found in 80 % of such runs", "" if verdict.smallest_detectable_effect is None else f"a change of {number(verdict.smallest_detectable_effect)}{unit}"),
+            ("prompts that would settle it", "" if verdict.num_prompts_needed is None else
+             f"{verdict.num_prompts_needed}, {max(verdict.num_prompts_needed - verdict.num_prompts, 0)} more than now")]
+    return [(name, value) for name, value in rows if value]
+
+
+def _limit(value: float | None) -> str:
+    return "" if value is None else number(value)
+
+
+def _worst_table(worst: tuple[WorstSample, ...]) -> Table:
+    return Table(("sample", "prompt", "baseline", "candidate", "difference", "budgets lost"),
+                 [(printable(each.sample_id), printable(each.prompt_id), number(each.baseline), number(each.candidate), signed(each.difference),
+                   number(each.harm)) for each in worst])
