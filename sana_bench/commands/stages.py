@@ -133,7 +133,7 @@ def run_compare(arguments: Arguments) -> Reply:
 def run_report(arguments: Arguments) -> Reply:
     """write the report of a run again
 
-    report.html and report.md are made from the records of the run; nothing is measured again.
+    report.html, report.md and junit.xml are made from the records of the run; nothing is measured again.
     """
     from sana_bench.pipeline import report_stage, run_folder_report
 

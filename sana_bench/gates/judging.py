@@ -36,7 +36,7 @@ class JudgedRun:
         declare(self.config.score.clip_model)
         check_gates(gates, judgeable_results(bundle.result for side in (self.candidate, self.baseline) if side
                                              for bundle in (side, side.guard) if bundle))
-        report = compare(self.candidate, self.baseline, self.config.compare, self.baseline_name, *((gates,) if gates else ()))
+        report = compare(self.candidate, self.baseline, self.config.compare, self.baseline_name, gates)
         if not report.deciding:
             raise MetricError("nothing can be judged: neither the run nor its baseline was measured on any metric")
         return report

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sana_bench.gates.judging import JudgedRun
     from sana_bench.records import BenchmarkResult, RegressionReport, Verdict
 
-GATES_FILE, PAGE = "gates.toml", "report.html"
+GATES_FILE, RESULT_FILE, PAGE = "gates.toml", "result.json", "report.html"
 MARK = "sana_bench_gate"
 RUN = pytest.StashKey["JudgedRun"]()
 REPORTS = pytest.StashKey["list[RegressionReport]"]()
@@ -49,27 +49,28 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     from sana_bench.gates.judging import open_run
 
+    folder = config.invocation_params.dir / Path(config.option.sana_bench_result).expanduser()
     try:
-        config.stash[RUN], config.stash[REPORTS] = open_run(_run_folder(config), config.option.sana_bench_baseline), []
+        config.stash[RUN], config.stash[REPORTS] = open_run(folder.absolute(), config.option.sana_bench_baseline), []
     except SanaBenchError as error:
         raise pytest.UsageError(f"sana-bench: {error}") from error
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     run = config.stash.get(RUN, None)
-    return [f"sana-bench: {_run_folder(config)} against {f'baseline {run.baseline_name}' if run.baseline else 'no baseline'}"] if run else []
+    return [f"sana-bench: {run.candidate.folder} against {f'baseline {run.baseline_name}' if run.baseline else 'no baseline'}"] if run else []
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     named = file_path.suffix == ".toml" and parent.session.isinitpath(file_path)
-    return GatesOfFile.from_parent(parent, path=file_path) if RUN in parent.config.stash and (named or file_path.name == GATES_FILE) else None
+    return Gates.from_parent(parent, path=file_path) if RUN in parent.config.stash and (named or file_path.name == GATES_FILE) else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add the run's own gates, before -k and -m choose."""
     if RUN in config.stash and not config.stash[REPORTS] and config.args_source is not pytest.Config.ArgsSource.ARGS:
-        items.extend(session.genitems(GatesOfRun.from_parent(session, path=_run_folder(config) / "result.json")))
+        items.extend(session.genitems(Gates.from_parent(session, path=config.stash[RUN].candidate.folder / RESULT_FILE)))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -90,18 +91,18 @@ def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -
 
 
 class Gates(pytest.File):
-    """Gates that are judged together, once, when they are collected."""
+    """Gates that are judged together, once, when they are collected: of a TOML file, or of the recipe, which the run recorded in its result.json."""
 
     _report: RegressionReport | None = None
 
     def judged(self) -> RegressionReport:
         if self._report is None:
-            self._report = self.judge(self.config.stash[RUN])
+            from sana_bench.gates.files import load_gates
+
+            run = self.config.stash[RUN]
+            self._report = run.judge(load_gates(self.path) if self.path.suffix == ".toml" else run.config.gate)
             self.config.stash[REPORTS].append(self._report)
         return self._report
-
-    def judge(self, run: JudgedRun) -> RegressionReport:
-        raise NotImplementedError
 
     def collect(self) -> Iterator[GateItem]:
         from sana_bench.report.verdict_text import verdict_label
@@ -112,22 +113,6 @@ class Gates(pytest.File):
             raise self.CollectError(str(error)) from error
         for verdict in report.deciding:
             yield GateItem.from_parent(self, name=verdict_label(verdict), verdict=verdict, report=report)
-
-
-class GatesOfFile(Gates):
-    """Those of a gates.toml."""
-
-    def judge(self, run: JudgedRun) -> RegressionReport:
-        from sana_bench.gates.files import load_gates
-
-        return run.judge(load_gates(self.path))
-
-
-class GatesOfRun(Gates):
-    """Those that the run recorded."""
-
-    def judge(self, run: JudgedRun) -> RegressionReport:
-        return run.judge(run.config.gate)
 
 
 class GateItem(pytest.Item):
@@ -145,7 +130,7 @@ class GateItem(pytest.Item):
     def runtest(self) -> None:
         from sana_bench.report.verdict_text import verdict_text
 
-        page = _run_folder(self.config) / PAGE
+        page = self.config.stash[RUN].candidate.folder / PAGE
         text = verdict_text(self.verdict, self.report, page if page.exists() else None)
         if not self.verdict.passed:
             pytest.fail(text, pytrace=False)
@@ -180,6 +165,3 @@ def _given(config: pytest.Config) -> JudgedRun:
                     "sana-bench train-and-eval wrote", pytrace=False)
     return config.stash[RUN]
 
-
-def _run_folder(config: pytest.Config) -> Path:
-    return (config.invocation_params.dir / Path(config.option.sana_bench_result).expanduser()).absolute()

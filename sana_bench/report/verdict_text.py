@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sana_bench.console import Table, plain_table
@@ -58,21 +59,21 @@ def worst_of(verdict: Verdict, report: RegressionReport) -> tuple[WorstSample, .
 
 
 def _facts(verdict: Verdict, report: RegressionReport) -> list[tuple[str, str]]:
-    unit = f" {printable(verdict.unit)}" if verdict.unit else ""
-    p_value = None if verdict.p_adjusted is None else f"{verdict.p_adjusted:.4g} adjusted, {number(verdict.p_value)} alone ({verdict.test or 'of no change'})"
+    unit, needed = f" {printable(verdict.unit)}" if verdict.unit else "", verdict.num_prompts_needed
     rows = [("slice", slice_of(verdict)), ("baseline", number(verdict.baseline)), ("candidate", number(verdict.candidate)),
             ("difference", f"{signed(verdict.difference)}{unit}"),
             (f"{percent(report.confidence)} interval", interval(verdict.ci_low, verdict.ci_high)), ("budget", f"{number(verdict.budget)}{unit}"),
-            ("floor", _limit(verdict.floor)), ("ceiling", _limit(verdict.ceiling)), ("p-value", p_value or ""),
-            ("pairs", f"{verdict.num_pairs} of {verdict.num_prompts} prompts"), ("training seeds", str(verdict.num_training_seeds)),
-            ("found in 80 % of such runs", "" if verdict.smallest_detectable_effect is None else f"a change of {number(verdict.smallest_detectable_effect)}{unit}"),
-            ("prompts that would settle it", "" if verdict.num_prompts_needed is None else
-             f"{verdict.num_prompts_needed}, {max(verdict.num_prompts_needed - verdict.num_prompts, 0)} more than now")]
+            ("floor", _known(verdict.floor, number)), ("ceiling", _known(verdict.ceiling, number)),
+            ("p-value", _known(verdict.p_value, lambda value: f"{value:.4g}, {verdict.test}")),
+            ("p-value after Holm", _known(verdict.p_adjusted, "{:.4g}".format)), ("pairs", f"{verdict.num_pairs} of {verdict.num_prompts} prompts"),
+            ("training seeds", str(verdict.num_training_seeds)),
+            ("smallest detectable effect", _known(verdict.smallest_detectable_effect, lambda value: f"{number(value)}{unit}, in 80 % of such runs")),
+            ("prompts needed", _known(needed, lambda value: f"{value}, {max(value - verdict.num_prompts, 0)} more than now"))]
     return [(name, value) for name, value in rows if value]
 
 
-def _limit(value: float | None) -> str:
-    return "" if value is None else number(value)
+def _known(value: float | None, show: Callable[[float], str]) -> str:
+    return "" if value is None else show(value)
 
 
 def _worst_table(worst: tuple[WorstSample, ...]) -> Table:

@@ -43,7 +43,7 @@ def test_a_run_without_a_baseline_is_missing_everywhere(accepted):
     document = accepted[1]
     assert document["outcome"] == "regressed" and {verdict["outcome"] for verdict in document["verdicts"]} == {"missing"}
     run_dir = Path(document["run_dir"])
-    for name in ("result.json", "scores.parquet", "statistics.safetensors", "keypoints.json", "regression.json", "report.html", "report.md"):
+    for name in ("result.json", "scores.parquet", "statistics.safetensors", "keypoints.json", "regression.json", "report.html", "report.md", "junit.xml"):
         assert (run_dir / name).stat().st_size > 0, name
     for name in STAGES:
         stage = document["stages"][name]

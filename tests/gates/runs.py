@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,39 +17,54 @@ from tests.bundles import make_bundle, write_result_folder
 NUM = 12
 BASE = [0.5 + 0.03 * index for index in range(NUM)]
 """Mean 0.665."""
+WITHOUT = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio")
+"""Plugins of this environment that take long to import."""
+END = "=== end of a call ==="
 Scores = Mapping[str, Sequence[float | None]]
 
 
 def shifted(shift: float, noise: float = 0.01, base: Sequence[float] = BASE) -> list[float]:
-    """The base with a shift, and with noise whose mean is zero."""
-    return [value + shift + noise * (-1) ** index for index, value in enumerate(base)]
+    """The base with a shift, and with noise whose mean is zero: a draw of another fine-tune."""
+    return [value + shift + noise * (-1) ** index * (1 + 0.02 * (index // 2)) for index, value in enumerate(base)]
 
 
-def write_run(folder: Path, candidate: Scores, baseline: Scores | None = None, *, gates: Sequence[dict] = (), changes: Mapping[str, dict] | None = None,
-              before: Mapping[str, dict] | None = None, guard: Scores | None = None, guard_baseline: Scores | None = None, **fields) -> Path:
+LIKE = shifted(0)
+"""Another draw that is neither better nor worse."""
+
+
+def write_run(folder: Path, candidate: Scores, baseline: Scores | None = None, *, gates: Sequence[dict] = (), guard: Scores | None = None,
+              **fields) -> Path:
     """A run folder, with a copy of its baseline where there is one.
 
     Args:
         gates: that the recipe declared.
-        changes, before: fields of a metric's MetricResult on the side of the candidate and of the baseline.
-        fields: of the BenchmarkResult of both.
+        guard: scores on the guard suite, "scenery".
+        fields: as `make_bundle` takes them, of both sides.
     """
-    config = {"name": "mine", "gate": list(gates)}
-    for place, scores, guarding, own in ((folder, candidate, guard, changes), (folder / "baseline", baseline, guard_baseline, before)):
+    for place, scores in ((folder, candidate), (folder / "baseline", baseline)):
         if scores is not None:
-            bundle = make_bundle(scores, changes=own, config=config, **fields)
-            if guarding is not None:
-                bundle = replace(bundle, guard=make_bundle(guarding, suite="scenery", suite_digest="s2"))
-            write_result_folder(bundle, place)
+            bundle = make_bundle(scores, config={"name": "mine", "gate": list(gates)}, **fields)
+            write_result_folder(replace(bundle, guard=make_bundle(guard, suite="scenery", suite_digest="s2")) if guard else bundle, place)
     return folder
 
 
 def run_pytest(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess:
-    """pytest in a process of its own and in that folder, with the plugins that are installed."""
+    """pytest in a process of its own and in that folder, with the plugin as it is installed."""
+    return _run(cwd, "-m", "pytest", *WITHOUT, *map(str, arguments))
+
+
+def run_pytests(cwd: Path, *calls: Sequence[str | Path]) -> list[str]:
+    """What each of several calls says on stdout, one after the other in one process, which saves its imports."""
+    script = f"import json, pytest, sys\nfor call in json.loads(sys.argv[1]):\n    pytest.main(call)\n    print({END!r}, flush=True)"
+    done = _run(cwd, "-c", script, json.dumps([[*WITHOUT, *map(str, call)] for call in calls]))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split(END)[:-1]
+
+
+def _run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
     assert "sana_bench" in entry_points(group="pytest11").names, "an editable installation of before lacks the plugin: install it again"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *map(str, arguments)], cwd=cwd, env=environment,
-                          capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def cases_of(junit: Path) -> dict[str, tuple[str, dict[str, str]]]:

@@ -91,14 +91,14 @@ def test_text_holds_the_table_and_the_pairs_that_lost_most() -> None:
     assert told["metric"] == "hand_rate (higher is better)" and told["slice"] == "humans_test, tag portrait"
     assert (told["baseline"], told["candidate"], told["difference"], told["95 % interval"]) == ("0.800", "0.600", "−0.200 share", "−0.300 to −0.100")
     assert (told["budget"], told["ceiling"], told["pairs"], told["training seeds"]) == ("0.050 share", "0.950", "24 of 12 prompts", "3")
-    assert told["p-value"].startswith("0.004 adjusted") and "floor" not in told
+    assert (told["p-value"], told["p-value after Holm"]) == ("0.001, sign flips", "0.004") and "floor" not in told
     assert told["p0_0"].split() == ["p0", "0.900", "0.250", "−0.650", "13.0"]
     assert sum(line.startswith("p") and "_0 " in line for line in lines) == MAX_WORST
 
 
 def test_an_inconclusive_verdict_says_how_many_prompts_more() -> None:
     text = verdict_text(verdict(outcome="inconclusive", num_prompts_needed=96), report(), None)
-    assert "96, 84 more than now" in text and "a change of 0.140 share" in text and "report:" not in text
+    assert "96, 84 more than now" in text and "0.140 share, in 80 % of such runs" in text and "report:" not in text
 
 
 def test_without_gates_the_pairs_are_those_of_the_report_that_lost_most_on_the_metric() -> None:
