@@ -82,9 +82,7 @@ def _metric_problem(metric: str, suite: Judgeable) -> str:
     why_not = suite.not_judged.get(metric)
     if why_not is not None:
         return f"{metric} may not be gated: {why_not}" if why_not else ""
+    may_be = f"Measured on {suite.suite} and fit for a gate are: {', '.join(name for name, why in suite.not_judged.items() if not why) or 'none'}"
     if metric not in METRICS:
-        names = sorted({*suite.not_judged, *METRICS.names()})
-        return f'there is no metric "{metric}".{near_names(metric, names)} Known: {", ".join(names)}'
-    if suite.setting:
-        return f"{metric} would not be measured on {suite.suite}: add it to {suite.setting}. Measured are: {', '.join(suite.not_judged)}"
-    return ""
+        return f'there is no metric "{metric}".{near_names(metric, sorted({*suite.not_judged, *METRICS.names()}))} {may_be}'
+    return f"{metric} would not be measured on {suite.suite}: add it to {suite.setting}. {may_be}" if suite.setting else ""

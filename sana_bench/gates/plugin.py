@@ -70,7 +70,8 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add the run's own gates, before -k and -m choose."""
     if RUN in config.stash and not config.stash[REPORTS] and config.args_source is not pytest.Config.ArgsSource.ARGS:
-        items.extend(session.genitems(Gates.from_parent(session, path=config.stash[RUN].candidate.folder / RESULT_FILE)))
+        path = config.stash[RUN].candidate.folder / RESULT_FILE
+        items.extend(session.genitems(Gates.from_parent(session, path=path, nodeid=RESULT_FILE)))  # the same names for every run
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -165,7 +165,7 @@ def test_without_a_file_the_gates_of_the_recipe_are_judged(project: Path) -> Non
     (project / "gates.toml").unlink()
     run = write_run(project / "run", WORSE_HANDS, BEFORE, gates=[{"metric": "hand_rate", "name": "hands"}])
     done = run_pytest(project, f"--sana-bench-result={run}", "-v")
-    assert done.returncode == FAILED and "run/result.json::hands FAILED" in done.stdout and "1 failed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == FAILED and "\nresult.json::hands FAILED" in done.stdout and "1 failed" in done.stdout, done.stdout + done.stderr
     (project / "gates.toml").write_text('[[gate]]\nmetric = "face_rate"\n')
     done = run_pytest(project, f"--sana-bench-result={run}", "-v")
     assert done.returncode == OK and "gates.toml::face_rate PASSED" in done.stdout and "1 passed" in done.stdout
@@ -174,7 +174,7 @@ def test_without_a_file_the_gates_of_the_recipe_are_judged(project: Path) -> Non
 def test_without_any_gate_every_metric_is_one(tmp_path: Path, runs: dict[str, Path]) -> None:
     spoiled, whole = run_pytests(tmp_path, *((f"--sana-bench-result={runs[name]}", "-v") for name in ("spoiled", "whole")))
     assert "1 failed, 1 passed" in spoiled and "2 passed" in whole
-    assert "result.json::hand_rate[humans_test] FAILED" in spoiled and "result.json::face_rate[humans_test] PASSED" in spoiled
+    assert "\nresult.json::hand_rate[humans_test] FAILED" in spoiled and "\nresult.json::face_rate[humans_test] PASSED" in spoiled
     assert "lost most on it" in spoiled
 
 
