@@ -42,17 +42,17 @@ class JudgedRun:
         return report
 
 
-def open_run(folder: Path, baseline: str = "") -> JudgedRun:
+def open_run(folder: Path, baseline: str | None = None) -> JudgedRun:
     """Read a run folder.
 
     Args:
-        baseline: a baseline by name or a path to a result folder; empty: the copy of the baseline that the run was held against.
+        baseline: a baseline by name or a path to a result folder; None: the copy of the baseline that the run was held against.
 
     Raises:
         SanaBenchError: a folder or a record is missing or damaged, or there is no such baseline.
     """
     candidate, config = load_bundle(folder), recorded_config(folder)
-    if not baseline:
+    if baseline is None:
         copy = folder / BASELINE_COPY
         return JudgedRun(config, candidate, load_bundle(copy) if copy.is_dir() else None, config.compare.baseline or config.name)
     place = find_baseline(baseline, Path(config.run.baselines))

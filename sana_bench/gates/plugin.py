@@ -31,8 +31,8 @@ REPORTS = pytest.StashKey["list[RegressionReport]"]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("sana-bench", "verdicts of sana-bench")
-    group.addoption("--sana-bench-result", metavar="RUN_DIR", default="", help="the run folder that gates and the sana_bench fixtures are about")
-    group.addoption("--sana-bench-baseline", metavar="NAME_OR_PATH", default="",
+    group.addoption("--sana-bench-result", metavar="RUN_DIR", help="the run folder that gates and the sana_bench fixtures are about")
+    group.addoption("--sana-bench-baseline", metavar="NAME_OR_PATH",
                     help="hold it against this baseline (default: the one that the run was held against)")
 
 
@@ -42,18 +42,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Read the run first: a wrong path is an error even where no test asks for it."""
-    config = session.config
-    if not config.option.sana_bench_result:
-        if config.option.sana_bench_baseline:
+    config, baseline = session.config, session.config.option.sana_bench_baseline
+    result = config.option.sana_bench_result
+    if result is None:
+        if baseline is not None:
             raise pytest.UsageError("--sana-bench-baseline says what --sana-bench-result is held against: give that too")
         return
+    if not result:  # a variable that a script did not set must not switch the gates off
+        raise pytest.UsageError("--sana-bench-result is empty: give a run folder, as sana-bench train-and-eval writes it")
     from sana_bench.gates.judging import open_run
 
-    folder = config.invocation_params.dir / Path(config.option.sana_bench_result).expanduser()
     try:
-        config.stash[RUN], config.stash[REPORTS] = open_run(folder.absolute(), config.option.sana_bench_baseline), []
+        run = open_run((config.invocation_params.dir / Path(result).expanduser()).absolute(), baseline)
     except SanaBenchError as error:
-        raise pytest.UsageError(f"sana-bench: {error}") from error
+        raise pytest.UsageError(_message(error)) from error
+    config.stash[RUN], config.stash[REPORTS] = run, []
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -81,7 +84,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> None:
         try:
             collector.judged()
         except SanaBenchError as error:
-            raise pytest.UsageError(f"sana-bench: {error}") from error
+            raise pytest.UsageError(_message(error)) from error
 
 
 def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
@@ -111,7 +114,7 @@ class Gates(pytest.File):
         try:
             report = self.judged()
         except SanaBenchError as error:
-            raise self.CollectError(str(error)) from error
+            raise self.CollectError(_message(error)) from error
         for verdict in report.deciding:
             yield GateItem.from_parent(self, name=verdict_label(verdict), verdict=verdict, report=report)
 
@@ -157,7 +160,7 @@ def sana_bench_report(pytestconfig: pytest.Config) -> RegressionReport:
     try:
         return next(iter(pytestconfig.stash[REPORTS]), None) or run.judge(run.config.gate)
     except SanaBenchError as error:
-        pytest.fail(f"sana-bench: {error}", pytrace=False)
+        pytest.fail(_message(error), pytrace=False)
 
 
 def _given(config: pytest.Config) -> JudgedRun:
@@ -166,3 +169,9 @@ def _given(config: pytest.Config) -> JudgedRun:
                     "sana-bench train-and-eval wrote", pytrace=False)
     return config.stash[RUN]
 
+
+def _message(error: SanaBenchError) -> str:
+    """Names in it may come from somebody else's run folder."""
+    from sana_bench.report.verdict_text import printable
+
+    return "sana-bench: " + "\n  ".join(map(printable, str(error).splitlines()))

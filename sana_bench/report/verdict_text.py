@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sana_bench.console import Table, plain_table
 from sana_bench.records import RegressionReport, Verdict, WorstSample
-from sana_bench.report.wording import OUTCOMES, interval, number, percent, signed
+from sana_bench.report.wording import OUTCOMES, interval, number, percent, probability, signed
 
 MAX_WORST = 5
 
@@ -30,10 +30,7 @@ def slice_of(verdict: Verdict) -> str:
 
 def verdict_line(verdict: Verdict) -> str:
     """Outcome and reason in one line."""
-    outcome = OUTCOMES[verdict.outcome].label
-    if not verdict.passed and verdict.outcome in ("improved", "unchanged"):
-        outcome = "failed"  # against the baseline it holds; a floor or a ceiling does not
-    return f"{verdict_label(verdict)} {outcome}: {printable(verdict.reason)}"
+    return f"{verdict_label(verdict)} {OUTCOMES[verdict.outcome].label}: {printable(verdict.reason)}"
 
 
 def verdict_text(verdict: Verdict, report: RegressionReport, page: Path | None) -> str:
@@ -59,16 +56,16 @@ def worst_of(verdict: Verdict, report: RegressionReport) -> tuple[WorstSample, .
 
 
 def _facts(verdict: Verdict, report: RegressionReport) -> list[tuple[str, str]]:
-    unit, needed = f" {printable(verdict.unit)}" if verdict.unit else "", verdict.num_prompts_needed
+    unit = f" {printable(verdict.unit)}" if verdict.unit else ""
+    compared = [("difference", f"{signed(verdict.difference)}{unit}"), (f"{percent(report.confidence)} interval", interval(verdict.ci_low, verdict.ci_high)),
+                ("budget", f"{number(verdict.budget)}{unit}"), ("pairs", f"{verdict.num_pairs} of {verdict.num_prompts} prompts"),
+                ("training seeds", str(verdict.num_training_seeds))]
     rows = [("slice", slice_of(verdict)), ("baseline", number(verdict.baseline)), ("candidate", number(verdict.candidate)),
-            ("difference", f"{signed(verdict.difference)}{unit}"),
-            (f"{percent(report.confidence)} interval", interval(verdict.ci_low, verdict.ci_high)), ("budget", f"{number(verdict.budget)}{unit}"),
-            ("floor", _known(verdict.floor, number)), ("ceiling", _known(verdict.ceiling, number)),
-            ("p-value", _known(verdict.p_value, lambda value: f"{value:.4g}, {verdict.test}")),
-            ("p-value after Holm", _known(verdict.p_adjusted, "{:.4g}".format)), ("pairs", f"{verdict.num_pairs} of {verdict.num_prompts} prompts"),
-            ("training seeds", str(verdict.num_training_seeds)),
+            *(compared if verdict.difference is not None else []), ("floor", _known(verdict.floor, number)), ("ceiling", _known(verdict.ceiling, number)),
+            ("p-value", _known(verdict.p_value, lambda value: f"{probability(value)}, {verdict.test}")),
+            ("p-value after Holm", _known(verdict.p_adjusted, probability)),
             ("smallest detectable effect", _known(verdict.smallest_detectable_effect, lambda value: f"{number(value)}{unit}, in 80 % of such runs")),
-            ("prompts needed", _known(needed, lambda value: f"{value}, {max(value - verdict.num_prompts, 0)} more than now"))]
+            ("prompts needed", _known(verdict.num_prompts_needed, lambda value: f"{value}, {max(value - verdict.num_prompts, 0)} more than now"))]
     return [(name, value) for name, value in rows if value]
 
 

@@ -58,12 +58,10 @@ def test_where_there_are_gates_only_they_are_cases() -> None:
 
 
 def test_the_verdict_and_not_its_outcome_says_what_fails() -> None:
-    """Inconclusive is red or green as the gate says; an unchanged metric may lie below a floor."""
-    gates = [verdict(gate="a", outcome="inconclusive", passed=False), verdict(gate="b", outcome="inconclusive", passed=True),
-             verdict(gate="c", outcome="unchanged", passed=False, floor=0.9, reason="0.6 is below the floor of 0.9")]
+    """Inconclusive is red or green as the gate says."""
+    gates = [verdict(gate="a", outcome="inconclusive", passed=False), verdict(gate="b", outcome="inconclusive", passed=True)]
     failures = {case.get("name"): case.find("failure") for case in parsed(render_junit(report(gates=gates), "mine")).iter("testcase")}
     assert failures["b"] is None and failures["a"].get("message").startswith("a inconclusive: ")
-    assert failures["c"].get("message") == "c failed: 0.6 is below the floor of 0.9" and "floor" in failures["c"].text
 
 
 def test_nothing_judged_is_not_green() -> None:
@@ -99,6 +97,12 @@ def test_text_holds_the_table_and_the_pairs_that_lost_most() -> None:
 def test_an_inconclusive_verdict_says_how_many_prompts_more() -> None:
     text = verdict_text(verdict(outcome="inconclusive", num_prompts_needed=96), report(), None)
     assert "96, 84 more than now" in text and "0.140 share, in 80 % of such runs" in text and "report:" not in text
+
+
+def test_what_was_not_compared_has_no_difference_budget_or_pairs() -> None:
+    told = verdict(outcome="regressed", baseline=None, difference=None, ci_low=None, ci_high=None, p_value=None, p_adjusted=None, floor=0.9, num_pairs=0,
+                   smallest_detectable_effect=None, reason="below the floor")
+    assert [line.split("  ")[0] for line in verdict_text(told, report(), None).splitlines()[2:]] == ["metric", "slice", "baseline", "candidate", "floor"]
 
 
 def test_without_gates_the_pairs_are_those_of_the_report_that_lost_most_on_the_metric() -> None:

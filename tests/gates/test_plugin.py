@@ -185,8 +185,18 @@ def test_another_baseline_may_be_named(project: Path, runs: dict[str, Path]) -> 
     assert run_pytest(project, *arguments, f"--sana-bench-baseline={as_bad}").returncode == OK
     done = run_pytest(project, *arguments, "--sana-bench-baseline=nobody")
     assert done.returncode == USAGE and 'no baseline "nobody" was accepted' in done.stderr
-    done = run_pytest(project, "--sana-bench-baseline=tiny")
-    assert done.returncode == USAGE and "give that too" in done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("--sana-bench-baseline=tiny",), "give that too"), (("--sana-bench-result=",), "--sana-bench-result is empty"),
+    (("--sana-bench-result=run", "--sana-bench-baseline="), "no result to compare with"),
+])
+def test_half_of_the_options_is_wrong_usage_and_not_a_green_session(project: Path, arguments: tuple[str, ...], message: str) -> None:
+    """As where a script's variable is not set."""
+    write_run(project / "run", BEFORE, BEFORE)
+    write_test(project, "def test_own(): pass")
+    done = run_pytest(project, *arguments)
+    assert done.returncode == USAGE and message in done.stderr and "passed" not in done.stdout
 
 
 @pytest.mark.parametrize(("gates", "message", "arguments"), [
@@ -262,3 +272,6 @@ def test_hostile_names_steer_no_terminal_and_break_no_xml(project: Path, runs: d
     assert "\x1b" not in done.stdout and "\u202e" not in done.stdout and "\\x1b[31m<x>" in done.stdout
     (name,) = cases_of(tmp_path / "junit.xml")
     assert name.startswith('a:b \\x1b[31m<x> & "手\\u202e ]]>')
+    (project / "gates.toml").write_text('[[gate]]\nmetric = "hand_rate"\ntag = "\\u001b[31m\\u202e"\n')
+    refused = run_pytest(project, "gates.toml", f"--sana-bench-result={runs['spoiled']}")
+    assert refused.returncode == USAGE and not {"\x1b", "\u202e"} & set(refused.stderr) and "\\x1b[31m" in refused.stderr
