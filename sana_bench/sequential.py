@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -81,9 +81,14 @@ def boundaries(fractions: Sequence[float], spent: Callable[[float], float]) -> l
     return bounds
 
 
+@cache
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    return np.polynomial.legendre.leggauss(NUM_NODES)
+
+
 def _moved(sums_N: np.ndarray, masses_N: np.ndarray, step: float, limit: float) -> tuple[np.ndarray, np.ndarray]:
     """The sum after one more normal step, where it stays within the limit: (nodes, probability at each)."""
-    nodes_M, weights_M = np.polynomial.legendre.leggauss(NUM_NODES)
+    nodes_M, weights_M = _nodes()
     moved_M = limit * nodes_M
     density_MN = np.exp(-(((moved_M[:, None] - sums_N) / step) ** 2) / 2) / (step * math.sqrt(2 * math.pi))
     return moved_M, limit * weights_M * (density_MN @ masses_N)
