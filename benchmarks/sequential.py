@@ -7,7 +7,7 @@ sign (without a true change either side may be the other), and Student's t with 
 time, and three at once, whose differences are drawn prompt by prompt and so keep their correlation. A/A: no true change. A/B: a true loss of so
 many budgets, on all gates; of a rate, a share of prompts that lose all.
 
-alarms: A/A runs in which any gate regressed. passed: runs with a loss of just the budget in which every gate came out unchanged or improved. found:
+alarms: A/A runs in which any gate regressed, and how many would have with budgets of zero, where chance alone decides. passed: runs with a loss of just the budget in which every gate came out unchanged or improved. found:
 runs in which a gate regressed, of a quarter as many. saved: mean share of the images of the whole suite that were not drawn. One look is the run
 that never stops early.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from sana_bench.compare import compare
-from sana_bench.config import CompareSection, RunConfig
+from sana_bench.config import BudgetOverride, CompareSection, RunConfig
 from sana_bench.guard import Part
 from sana_bench.looks import everything_decided, look_of, planned_looks, settings_at
 from sana_bench.prompts import Prompt, PromptSuite
@@ -33,7 +33,9 @@ from sana_bench.results import ResultBundle, load_bundle
 TOGETHER = ("clip_score_tiny_clip", "face_shape_deviation", "face_rate")
 HEAVY = "clip_score_tiny_clip, tails of t(3)"
 CASES = {**{name: (name,) for name in TOGETHER}, HEAVY: TOGETHER[:1], "all three": TOGETHER}
-LOOKS, LOSSES = (1, 2, 3, 5), (0.0, 1.0, 2.0, 4.0)
+LOOKS = (1, 2, 3, 5)
+SCENARIOS = {"A/A, budget 0": (0, 1.0), "A/A": (0, 1.0), "1x": (1, 1.0), "2x": (2, 0.25), "4x": (4, 0.25)}
+"""True loss in budgets, and share of the runs."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -44,33 +46,35 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     print(f"{arguments.runs} runs each, suite of {arguments.prompts} prompts; standard error of a rate of 5 %: {100 * (0.05 * 0.95 / arguments.runs) ** 0.5:.1f} points\n")
-    print("| gate | budget / spread | looks | A/A alarms | A/A saved | 1x passed | 1x saved | 2x found | 2x saved | 4x found | 4x saved |")
-    print(f"|---|---:|---:|{'---:|' * 8}")
+    print("| gate | budget / spread | looks | alarms without budgets | A/A alarms | A/A saved | 1x passed | 1x saved | 2x found | 2x saved | 4x found | 4x saved |")
+    print(f"|---|---:|---:|{'---:|' * 9}")
     with ProcessPoolExecutor(arguments.workers, initializer=prepare) as pool:
         for case in CASES:
             for number in LOOKS:
-                found = [pool.map(one_run, [(case, number, arguments.prompts, loss, seed) for seed in range(arguments.runs // (4 if loss > 1 else 1))], chunksize=25)
-                         for loss in LOSSES]
-                regressed, passed, saved = np.array([np.mean(list(each), axis=0) for each in found]).T
-                rates = [regressed[0], saved[0], passed[1], saved[1], regressed[2], saved[2], regressed[3], saved[3]]
+                found = {name: pool.map(one_run, [(case, number, arguments.prompts, name, seed) for seed in range(int(share * arguments.runs))], chunksize=25)
+                         for name, (_, share) in SCENARIOS.items()}
+                strict, same, once, twice, four_times = (np.mean(list(each), axis=0) for each in found.values())
+                rates = [strict[0], same[0], same[2], once[1], once[2], twice[0], twice[2], four_times[0], four_times[2]]
                 print(f"| {case} | {budget_in_spreads(case)} | {number} | {' | '.join(f'{100 * rate:.1f} %' for rate in rates)} |", flush=True)
 
 
-def one_run(job: tuple[str, int, int, float, int]) -> tuple[bool, bool, float]:
+def one_run(job: tuple[str, int, int, str, int]) -> tuple[bool, bool, float]:
     """Whether any gate regressed, whether all passed, and the share of images saved."""
-    case, number, num_prompts, loss, seed = job
-    differences = simulated(case, num_prompts, loss, np.random.default_rng([seed, int(loss)]))
+    case, number, num_prompts, scenario, seed = job
+    loss = SCENARIOS[scenario][0]
+    differences = simulated(case, num_prompts, loss, np.random.default_rng([seed, loss]))
+    budgets = tuple(BudgetOverride(metric=name, budget=0) for name in differences) if "budget 0" in scenario else ()
     candidate, baseline = bundle_of(differences, "candidate"), bundle_of({name: 0 * values for name, values in differences.items()}, "baseline")
     for seen, settings in plan(number, num_prompts):
         drawn = beginning_of(candidate, seen)
-        report = compare(drawn, baseline, settings, "simulated")
+        report = compare(drawn, baseline, settings.model_copy(update={"budgets": budgets}), "simulated")
         if everything_decided(report, drawn, baseline):
             break
     outcomes = {verdict.outcome for verdict in report.deciding}
     return "regressed" in outcomes, outcomes <= {"unchanged", "improved"}, 1 - seen / num_prompts
 
 
-def simulated(case: str, num_prompts: int, loss: float, draw: np.random.Generator) -> dict[str, np.ndarray]:
+def simulated(case: str, num_prompts: int, loss: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
     """Candidate minus baseline of each prompt, by metric."""
     real, entries = real_differences(), template()[1]
     rows, signs = draw.integers(len(next(iter(real.values()))), size=num_prompts), draw.choice([-1, 1], size=num_prompts)
@@ -90,7 +94,7 @@ def budget_in_spreads(case: str) -> str:
 
 def prepare() -> None:
     """statsmodels collects garbage at every correction for many tests, which takes longer than the test itself with so many modules loaded."""
-    one_run((HEAVY, 1, 24, 0.0, 0))
+    one_run((HEAVY, 1, 24, "A/A", 0))
     gc.collect()
     gc.freeze()
 
