@@ -22,7 +22,7 @@ from sana_bench.guard import GUARD_PREFIX, Part, parts_of
 from sana_bench.looks import at_confidence, everything_decided, look_of, planned_looks, settings_at
 from sana_bench.measure import measure
 from sana_bench.prompts import PromptSuite
-from sana_bench.records import BenchmarkResult, Checkpoint, Look, RegressionReport, SampleSet, StageCost
+from sana_bench.records import BenchmarkResult, Checkpoint, Look, LookDecision, RegressionReport, SampleSet, StageCost
 from sana_bench.report import write_report
 from sana_bench.results import GUARD_FOLDER, RESULT_FILE, ResultBundle, all_files_of, files_of, load_bundle, scored_digest
 from sana_bench.score import chosen_metrics, fetch_weights, find_result, score
@@ -58,21 +58,33 @@ def train_and_eval(config: RunConfig) -> RunOutcome:
     check_inputs(config, parts)
     reused = {"train": find_checkpoint(config, store) is not None}
     checkpoint = train(config, store)
-    name, baseline_folder = _baseline(config)
-    looks = planned_looks(config, parts) if baseline_folder else [parts]  # what has nothing to be held against is there to be accepted: whole
+    looks = planned_looks(config, parts) if _baseline(config)[1] else [parts]  # what has nothing to be held against is there to be accepted: whole
     for number, seen in enumerate(looks, 1):
         look = look_of(looks, number, config)
         folders = [_draw_and_score(part, checkpoint, store, reused) for part in seen]
-        if number == len(looks) or _decided(config, folders, baseline_folder, name, look):
+        if number == len(looks) or _may_stop(config, folders, look, store):
             break
     return _compare_and_report(config, folders, reused, look)
 
 
-def _decided(config: RunConfig, folders: Sequence[Path], baseline_folder: Path, name: str, look: Look) -> bool:
-    """Whether the run may stop at this look."""
-    declare(config.score.clip_model)
-    candidate, baseline = load_bundle(*folders), load_bundle(baseline_folder)
-    return everything_decided(compare(candidate, baseline, settings_at(config.compare, look), name, config.gate), candidate, baseline)
+def _may_stop(config: RunConfig, folders: Sequence[Path], look: Look, store: Store) -> bool:
+    """Whether all is decided at a look before the last one."""
+    name, baseline_folder = _baseline(config)
+    digest = _run_id(config, folders, name, baseline_folder, look)
+    known = store.find("looks", digest, LookDecision)
+    if known is None:
+        declare(config.score.clip_model)
+        candidate, baseline = load_bundle(*folders), load_bundle(baseline_folder)
+        report = compare(candidate, baseline, settings_at(config.compare, look), name, config.gate)
+        known = store.finish("looks", digest, LookDecision(decided=everything_decided(report, candidate, baseline)))
+    return known.decided
+
+
+def _run_id(config: RunConfig, folders: Sequence[Path], name: str, baseline_folder: Path | None, look: Look | None) -> str:
+    """Of everything that decides a verdict."""
+    settings = config.model_dump(mode="json", exclude={"run"})
+    return digest_of([scored_digest(*folders), settings, name, scored_digest(baseline_folder) if baseline_folder else "", JUDGEMENT_VERSION,
+                      version("sana-bench"), *([look.model_dump()] if look else [])])
 
 
 def _draw_and_score(part: Part, checkpoint: Checkpoint, store: Store, reused: dict[str, bool]) -> Path:
@@ -204,10 +216,7 @@ def _compare_and_report(config: RunConfig, folders: Sequence[Path], reused: dict
         look: at which of several this is; None where it is the only one.
     """
     name, baseline_folder = _baseline(config)
-    settings = config.model_dump(mode="json", exclude={"run"})
-    run_id = digest_of([scored_digest(*folders), settings, name, scored_digest(baseline_folder) if baseline_folder else "", JUDGEMENT_VERSION,
-                        version("sana-bench"), *([look.model_dump()] if look else [])])
-    run_dir = Path(config.run.reports).expanduser() / f"{config.name}-{run_id}"
+    run_dir = Path(config.run.reports).expanduser() / f"{config.name}-{_run_id(config, folders, name, baseline_folder, look)}"
     finished = all((run_dir / file).exists() for file in (RESULT_FILE, REPORT_RECORD, "report.html"))
     if finished:
         report = read_record(run_dir / REPORT_RECORD, RegressionReport)

@@ -340,13 +340,19 @@ class Look(Record):
     num_prompts: tuple[int, ...]
     """Prompts of the suite that each planned look has seen, those that were not taken among them; the last one sees the whole suite."""
     num_images: int
-    """Drawn until it, of the suite and of the guard suite."""
+    """Drawn until it by each fine-tune, of the suite and of the guard suite."""
     num_suite_images: int
     """What both suites would have taken."""
     confidence: float
     """Of its intervals: stricter than what was asked for, which all looks together keep."""
     reason: str
     """Why it was the last one, in one sentence."""
+
+
+class LookDecision(Versioned):
+    """Whether a sequential run could stop at a look, kept so that a second run need not compare again."""
+
+    decided: bool
 
 
 class RegressionReport(Versioned):

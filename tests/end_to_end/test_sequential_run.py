@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import sana_bench.generate
+import sana_bench.pipeline
 from sana_bench.baselines import accept
 from sana_bench.config import load_config
 from sana_bench.errors import BaselineError
@@ -86,7 +87,7 @@ def drawn(monkeypatch) -> list[int]:
     return seeds
 
 
-def test_a_clear_change_stops_early_and_a_run_that_goes_on_draws_only_the_rest(job, bases, drawn):
+def test_a_clear_change_stops_early_and_a_run_that_goes_on_draws_only_the_rest(job, bases, drawn, monkeypatch):
     config = load_config(str(job))
     first = run_job(job, bases["grey"], "noise", CLEAR, "compare.num_looks=2")
     look, result = first.report.look, read_record(first.run_dir / "result.json", BenchmarkResult)
@@ -99,7 +100,9 @@ def test_a_clear_change_stops_early_and_a_run_that_goes_on_draws_only_the_rest(j
     assert first.report.headline.endswith(said) and said in (first.run_dir / "report.html").read_text() and said in (first.run_dir / "report.md").read_text()
     assert not any("scored only on" in verdict.reason for verdict in first.report.verdicts), "what was left out on purpose is not lost"
 
-    again = run_job(job, bases["grey"], "noise", CLEAR, "compare.num_looks=2")
+    with monkeypatch.context() as patched:
+        patched.setattr(sana_bench.pipeline, "compare", None)  # a second run compares nothing again
+        again = run_job(job, bases["grey"], "noise", CLEAR, "compare.num_looks=2")
     assert (again.run_dir, again.report, len(drawn)) == (first.run_dir, first.report, 12) and all(stage.reused for stage in again.stages.values())
     with pytest.raises(BaselineError, match="12 prompts of suite were not drawn.*compare.num_looks=1"):
         accept(first.run_dir, "noise", "half of it looks good", Path(config.run.baselines))
