@@ -69,8 +69,8 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
                             f"Score again")
     for side in filter(None, (bundle, bundle.guard)):
         if side.result.num_prompts_left:
-            raise BaselineError(f"{result_folder} stopped early: {side.result.num_prompts_left} prompts of {side.result.suite} were not drawn, and a baseline must be whole. "
-                                f"Run it once more with --set compare.num_looks=1, which draws only the rest, and accept that")
+            raise BaselineError(f"{result_folder} stopped early: {side.result.num_prompts_left} prompts of {side.result.suite} were not drawn, and a "
+                                f"baseline must be whole. Run it once more with --set compare.num_looks=1, which draws only the rest, and accept that")
     acceptance = Acceptance(reason=reason.strip(), accepted=datetime.now(UTC).isoformat(timespec="seconds"),
                             result_digest=bundle.result.digest)
     target = folder.expanduser() / name

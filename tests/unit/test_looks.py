@@ -37,7 +37,8 @@ def beginning_of(bundle: ResultBundle, num_prompts: int) -> ResultBundle:
     kept = {sample.sample_id: sample for sample in bundle.result.samples if int(sample.prompt_id[1:]) < num_prompts}
     rows = tuple(row for row in bundle.scores if row.sample_id in kept)
     left = len({sample.prompt_id for sample in bundle.result.samples}) - num_prompts
-    results = tuple(each.model_copy(update={"num_scored": sum(row.metric == each.metric and row.value is not None for row in rows)}) for each in bundle.result.results)
+    results = tuple(each.model_copy(update={"num_scored": sum(row.metric == each.metric and row.value is not None for row in rows)})
+                    for each in bundle.result.results)
     result = bundle.result.model_copy(update={"samples": tuple(kept.values()), "results": results, "num_prompts_left": left})
     return ResultBundle(bundle.folder, result, rows, bundle.statistics)
 
@@ -117,9 +118,10 @@ def test_what_no_image_can_change_does_not_hold_a_run_up():
     baseline = make_bundle({"a": BASE, "b": BASE}, digest="d0", changes=changes)
     assert decided(beginning_of(make_bundle({"a": clear, "b": UNCLEAR}, changes=changes), 15), baseline), "not judged"
     changes = {"b": {"fewest_images": 31}}
-    assert decided(beginning_of(make_bundle({"a": clear, "b": UNCLEAR}, changes=changes), 15), make_bundle({"a": BASE, "b": BASE}, digest="d0", changes=changes)), \
-        "judged with more images than the suite has"
-    assert decided(beginning_of(make_bundle({"a": clear, "b": UNCLEAR}), 15), make_bundle({"a": BASE, "b": none}, digest="d0")), "no value on the baseline's whole suite"
+    whole = make_bundle({"a": BASE, "b": BASE}, digest="d0", changes=changes)
+    assert decided(beginning_of(make_bundle({"a": clear, "b": UNCLEAR}, changes=changes), 15), whole), "judged from more images than there are"
+    nowhere = make_bundle({"a": BASE, "b": none}, digest="d0")
+    assert decided(beginning_of(make_bundle({"a": clear, "b": UNCLEAR}), 15), nowhere), "no value on the baseline's whole suite"
     assert decided(beginning_of(make_bundle({"a": clear}), 15), make_bundle({"a": BASE, "b": BASE}, digest="d0")), "not measured"
 
 
