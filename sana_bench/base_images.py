@@ -43,7 +43,7 @@ def base_features(base: BaseImages, entries: Sequence[MetricEntry], suite: Promp
     Raises:
         StoreError: an image is missing or was altered.
     """
-    images, samples = store.folder("samples", base.sample_set.digest), base.sample_set.samples
+    images, samples = store.folder("samples", base.sample_set.images_digest), base.sample_set.samples
     items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text, partial(read_unaltered, images / sample.file_name, sample.pixels_sha256))
              for sample in samples]
     with FeatureStore(store, {name for entry in needing_base(entries) for name in entry.extractors}, device, num_workers) as features:

@@ -54,7 +54,7 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
         The baseline's folder.
 
     Raises:
-        BaselineError: no reason, a name that is no plain name, a result without its pictures, or nowhere to write.
+        BaselineError: no reason, a name that is no plain name, a result of a part of its suite or without its pictures, or nowhere to write.
         StoreError: `result_folder` is no result folder, or a damaged one.
     """
     if not reason.strip():
@@ -67,6 +67,10 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
     if missing:
         raise BaselineError(f"{result_folder} lacks {len(missing)} file(s) that reports need, first {missing[0]}. "
                             f"Score again")
+    for side in filter(None, (bundle, bundle.guard)):
+        if side.result.num_prompts_left:
+            raise BaselineError(f"{result_folder} stopped early: {side.result.num_prompts_left} prompts of {side.result.suite} were not drawn, and a "
+                                f"baseline must be whole. Run it once more with --set compare.num_looks=1, which draws only the rest, and accept that")
     acceptance = Acceptance(reason=reason.strip(), accepted=datetime.now(UTC).isoformat(timespec="seconds"),
                             result_digest=bundle.result.digest)
     target = folder.expanduser() / name

@@ -27,6 +27,8 @@ class Part:
     """That which names the suite."""
     prefix: str
     """Of the names of its stages."""
+    num_prompts: int | None = None
+    """Only the first so many prompts of its drawing order; None is all."""
 
 
 def parts_of(config: RunConfig) -> list[Part]:

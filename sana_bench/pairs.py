@@ -102,7 +102,9 @@ def make_pairs(result: MetricResult, baseline: ResultBundle, candidate: ResultBu
     shared = sorted(known[0] & known[1])
     prompts, images = ({sample.sample_id: getattr(sample, name) for sample in candidate.result.samples} for name in ("prompt_id", "pixels_sha256"))
     before = {sample.sample_id: sample.pixels_sha256 for sample in baseline.result.samples}
-    alone = (("baseline", known[0] - known[1]), ("candidate", known[1] - known[0]))
+    drawn = set(prompts.values())
+    left = {sample.sample_id for sample in baseline.result.samples if sample.prompt_id not in drawn} if candidate.result.num_prompts_left else set()
+    alone = (("baseline", known[0] - known[1] - left), ("candidate", known[1] - known[0]))
     tables = [np.array([[seed.get(name, np.nan) for name in shared] for seed in side]).reshape(len(side), len(shared)) for side in places]
     values = sets = None
     if result.kind == "sample":

@@ -20,9 +20,10 @@ from sana_bench.features.open_clip_models import declare
 from sana_bench.gates.check import check_gates, judgeable_parts
 from sana_bench.generate import find_sample_set, generate
 from sana_bench.guard import GUARD_PREFIX, Part, parts_of
+from sana_bench.looks import at_confidence, everything_decided, look_of, planned_looks, settings_at
 from sana_bench.measure import measure
 from sana_bench.prompts import PromptSuite
-from sana_bench.records import BenchmarkResult, Checkpoint, RegressionReport, SampleSet, StageCost
+from sana_bench.records import BenchmarkResult, Checkpoint, Look, LookDecision, RegressionReport, SampleSet, StageCost
 from sana_bench.report import write_report
 from sana_bench.results import GUARD_FOLDER, RESULT_FILE, ResultBundle, all_files_of, files_of, load_bundle, scored_digest
 from sana_bench.score import chosen_metrics, fetch_weights, find_result, score
@@ -58,7 +59,33 @@ def train_and_eval(config: RunConfig) -> RunOutcome:
     check_inputs(config, parts)
     reused = {"train": find_checkpoint(config, store) is not None}
     checkpoint = train(config, store)
-    return _compare_and_report(config, [_draw_and_score(part, checkpoint, store, reused) for part in parts], reused)
+    looks = planned_looks(config, parts) if _baseline(config)[1] else [parts]  # what has nothing to be held against is there to be accepted: whole
+    for number, seen in enumerate(looks, 1):
+        look = look_of(looks, number, config)
+        folders = [_draw_and_score(part, checkpoint, store, reused) for part in seen]
+        if number == len(looks) or _may_stop(config, folders, look, store):
+            break
+    return _compare_and_report(config, folders, reused, look)
+
+
+def _may_stop(config: RunConfig, folders: Sequence[Path], look: Look, store: Store) -> bool:
+    """Whether all is decided at a look before the last one."""
+    name, baseline_folder = _baseline(config)
+    digest = _run_id(config, folders, name, baseline_folder, look)
+    known = store.find("looks", digest, LookDecision)
+    if known is None:
+        declare(config.score.clip_model)
+        candidate, baseline = load_bundle(*folders), load_bundle(baseline_folder)
+        report = compare(candidate, baseline, settings_at(config.compare, look), name, config.gate)
+        known = store.finish("looks", digest, LookDecision(decided=everything_decided(report, candidate, baseline)))
+    return known.decided
+
+
+def _run_id(config: RunConfig, folders: Sequence[Path], name: str, baseline_folder: Path | None, look: Look | None) -> str:
+    """Of everything that decides a verdict."""
+    settings = config.model_dump(mode="json", exclude={"run"})
+    return digest_of([scored_digest(*folders), settings, name, scored_digest(baseline_folder) if baseline_folder else "", JUDGEMENT_VERSION,
+                      version("sana-bench"), *([look.model_dump()] if look else [])])
 
 
 def _draw_and_score(part: Part, checkpoint: Checkpoint, store: Store, reused: dict[str, bool]) -> Path:
@@ -70,13 +97,13 @@ def _draw_and_score(part: Part, checkpoint: Checkpoint, store: Store, reused: di
 
 def _draw(part: Part, checkpoint: Checkpoint, store: Store, reused: dict[str, bool]) -> tuple[SampleSet, BaseImages | None]:
     """The images of one suite, and the base model's own where a metric needs them."""
-    reused[f"{part.prefix}generate"] = find_sample_set(part.config, checkpoint, part.suite, store) is not None
-    sample_set = generate(part.config, checkpoint, part.suite, store)
+    reused[f"{part.prefix}generate"] = find_sample_set(part.config, checkpoint, part.suite, store, part.num_prompts) is not None
+    sample_set = generate(part.config, checkpoint, part.suite, store, part.num_prompts)
     if not needing_base(chosen_metrics(part.config)):
         return sample_set, None
     untouched = train(as_base(part.config), store)
-    reused[f"{part.prefix}generate base"] = find_sample_set(part.config, untouched, part.suite, store) is not None
-    return sample_set, BaseImages(untouched, generate(part.config, untouched, part.suite, store))
+    reused[f"{part.prefix}generate base"] = find_sample_set(part.config, untouched, part.suite, store, part.num_prompts) is not None
+    return sample_set, BaseImages(untouched, generate(part.config, untouched, part.suite, store, part.num_prompts))
 
 
 def check_inputs(config: RunConfig, parts: Sequence[Part]) -> None:
@@ -161,7 +188,9 @@ def compare_stage(config: RunConfig) -> RunOutcome:
 def compare_run_folder(run_dir: Path, config: RunConfig) -> RunOutcome:
     """Compare a finished run with what the accepted baseline is now, from its folder alone; the new folder stands beside it."""
     beside = config.model_copy(update={"run": config.run.model_copy(update={"reports": str(run_dir.absolute().parent)})})
-    return _compare_and_report(beside, [run_dir], {})
+    record = run_dir / REPORT_RECORD
+    look = read_record(record, RegressionReport).look if record.exists() else None
+    return _compare_and_report(beside, [run_dir], {}, at_confidence(look, config) if look else None)
 
 
 def report_stage(config: RunConfig) -> Path:
@@ -181,18 +210,16 @@ def _baseline(config: RunConfig) -> tuple[str, Path | None]:
     return name, find_baseline(name, Path(config.run.baselines))
 
 
-def _compare_and_report(config: RunConfig, folders: Sequence[Path], reused: dict[str, bool]) -> RunOutcome:
+def _compare_and_report(config: RunConfig, folders: Sequence[Path], reused: dict[str, bool], look: Look | None = None) -> RunOutcome:
     """Compare, report, and put everything into one run folder; what is there already is read.
 
     Args:
         folders: of the suite's result, and of the guard suite's where that is not in it.
         reused: by stage, whether it had been done before; it had where nothing is said.
+        look: at which of several this is; None where it is the only one.
     """
     name, baseline_folder = _baseline(config)
-    settings = config.model_dump(mode="json", exclude={"run"})
-    run_id = digest_of([scored_digest(*folders), settings, name, scored_digest(baseline_folder) if baseline_folder else "", JUDGEMENT_VERSION,
-                        version("sana-bench")])
-    run_dir = Path(config.run.reports).expanduser() / f"{config.name}-{run_id}"
+    run_dir = Path(config.run.reports).expanduser() / f"{config.name}-{_run_id(config, folders, name, baseline_folder, look)}"
     finished = all((run_dir / file).exists() for file in (RESULT_FILE, REPORT_RECORD, "report.html"))
     if finished:
         report = read_record(run_dir / REPORT_RECORD, RegressionReport)
@@ -200,20 +227,22 @@ def _compare_and_report(config: RunConfig, folders: Sequence[Path], reused: dict
     else:
         candidate = load_bundle(*folders)
         reused = {**dict.fromkeys(_stages_of(candidate), True), **reused}
-        report, stages = _make_run_folder(config, run_dir, candidate, baseline_folder, name, reused)
+        report, stages = _make_run_folder(config, run_dir, candidate, baseline_folder, name, reused, look)
     reused = {**reused, "compare": finished, "report": finished}
     return RunOutcome(report.outcome, run_dir, report,
                       {stage: StageReport(cost.seconds, cost.peak_memory_bytes, reused.get(stage, True)) for stage, cost in stages.items()})
 
 
 def _make_run_folder(config: RunConfig, run_dir: Path, candidate: ResultBundle, baseline_folder: Path | None, name: str,
-                     reused: dict[str, bool]) -> tuple[RegressionReport, dict[str, StageCost]]:
+                     reused: dict[str, bool], look: Look | None = None) -> tuple[RegressionReport, dict[str, StageCost]]:
     """Everything about a run in one folder: records, views, the baseline it was held against, and the report."""
     baseline_copy = run_dir / "baseline" if baseline_folder else None
     declare(config.score.clip_model)
     with measure() as meter:
         baseline = load_bundle(baseline_folder) if baseline_folder else None
-        report = compare(candidate, baseline, config.compare, name, config.gate)
+        report = compare(candidate, baseline, settings_at(config.compare, look), name, config.gate)
+        if look:
+            report = report.model_copy(update={"look": look, "headline": f"{report.headline} {look.reason}"})
         stages = {**_stages_of(candidate), "compare": meter.cost()}
     with measure() as meter:
         if candidate.guard:

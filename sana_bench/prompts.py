@@ -16,6 +16,8 @@ from sana_bench.store import digest_of
 
 PromptId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Attribute = Literal["gender", "age", "skin_tone"]
+NEIGHBOURS = 8
+"""Prompts in a row of a suite's file that are taken for one topic."""
 
 
 class _Part(BaseModel):
@@ -122,6 +124,21 @@ def seed_of(suite: PromptSuite, prompt_id: str, sample_index: int) -> int:
     """Seed of a sample's noise: 63 bits of a hash of suite name, version, prompt id and sample index, and of nothing else."""
     text = f"{suite.name}/{suite.version}/{prompt_id}/{sample_index}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def drawing_order(suite: PromptSuite) -> list[str]:
+    """Prompt ids in the order in which they are drawn, of which any beginning stands for the whole suite.
+
+    Its file is grouped by topic, so the lot is drawn among neighbours: a beginning of so many percent has about as many of every eight
+    of them. Which ones, a hash of suite name, version and prompt id decides, and nothing else.
+    """
+    ids, places = [prompt.id for prompt in suite.prompt], {}
+    for start in range(0, len(ids), NEIGHBOURS):
+        lots = {name: hashlib.sha256(f"{suite.name}/{suite.version}/{name}".encode()).digest() for name in ids[start:start + NEIGHBOURS]}
+        for rank, name in enumerate(sorted(lots, key=lambda name: lots[name][:8])):
+            within = int.from_bytes(lots[name][8:16], "big") / 2**64
+            places[name] = (rank + within) / len(lots)
+    return sorted(ids, key=lambda name: places[name])
 
 
 def shipped_suites() -> dict[str, Path]:

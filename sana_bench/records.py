@@ -27,7 +27,7 @@ class StageCost(Record):
     """What a stage cost when it was done."""
 
     seconds: float
-    """Of the process that finished it: what killed runs spent before is not in it."""
+    """Of the process that finished it: what killed runs spent before is not in it. Of images drawn in blocks, of all blocks."""
     peak_memory_bytes: int
     """Highest resident set size of the process and its children while the stage ran."""
 
@@ -83,7 +83,14 @@ class SampleSet(Versioned):
     sampling: dict[str, str | int | float | bool | None]
     """Every setting that decides the pixels, as it was used."""
     samples: tuple[Sample, ...]
+    part_of: str = ""
+    """Digest of the set of the whole suite, whose folder holds the images, where this is the beginning of it; empty for a whole set."""
     cost: StageCost
+
+    @property
+    def images_digest(self) -> str:
+        """Names the folder with its images."""
+        return self.part_of or self.digest
 
 
 class Score(Record):
@@ -251,6 +258,8 @@ class BenchmarkResult(Versioned):
     suite_digest: str
     sampling: dict[str, str | int | float | bool | None]
     samples: tuple[Sample, ...]
+    num_prompts_left: int = 0
+    """Prompts of the suite that were not drawn, because the run stopped early."""
     results: tuple[MetricResult, ...]
     compositions: tuple[Composition, ...] = ()
     """By attribute, where it was looked at."""
@@ -323,6 +332,29 @@ class Verdict(Record):
     """Pairs that lost most on this metric and slice, of a gate."""
 
 
+class Look(Record):
+    """The look of a sequential run at which its verdict was reached."""
+
+    number: int
+    """From 1."""
+    num_prompts: tuple[int, ...]
+    """Prompts of the suite that each planned look has seen, those that were not taken among them; the last one sees the whole suite."""
+    num_images: int
+    """Drawn until it by each fine-tune, of the suite and of the guard suite."""
+    num_suite_images: int
+    """What both suites would have taken."""
+    confidence: float
+    """Of its intervals: stricter than what was asked for, which all looks together keep."""
+    reason: str
+    """Why it was the last one, in one sentence."""
+
+
+class LookDecision(Versioned):
+    """Whether a sequential run could stop at a look, kept so that a second run need not compare again."""
+
+    decided: bool
+
+
 class RegressionReport(Versioned):
     """The verdict. `compare` is the only place that makes one; everything else renders it."""
 
@@ -345,6 +377,8 @@ class RegressionReport(Versioned):
     confidence: float
     num_resamples: int
     seed: int
+    look: Look | None = None
+    """Where it was one of several looks; None for a run that was judged once."""
 
     @property
     def deciding(self) -> tuple[Verdict, ...]:

@@ -192,7 +192,7 @@ def _set_value(entry: MetricEntry, metric, usable: Sequence[ScoredSample], promp
 def _look(config: RunConfig, sample_set: SampleSet, suite: PromptSuite, store: Store, entries: Sequence[MetricEntry],
           folder: Path, base: BaseImages | None) -> tuple[list[ScoredSample], MetricContext]:
     """Features of all samples, of the reference and of the base's own images; writes small views for the report."""
-    device, images = resolve_device(config.run.device), store.folder("samples", sample_set.digest)
+    device, images = resolve_device(config.run.device), store.folder("samples", sample_set.images_digest)
     views = [folder / "views" / f"{sample.sample_id}.webp" for sample in sample_set.samples]
     items = [Item(sample.pixels_sha256, suite.by_id(sample.prompt_id).text,
                   partial(_read_and_show, images / sample.file_name, sample.pixels_sha256, view))
@@ -266,4 +266,5 @@ def _benchmark_result(config: RunConfig, digest: str, sample_set: SampleSet, che
     return BenchmarkResult(
         digest=digest, name=config.name, config=config.model_dump(mode="json"), suite=suite.name, suite_version=suite.version,
         suite_digest=suite.digest, sampling=sample_set.sampling, samples=sample_set.samples, results=tuple(results),
+        num_prompts_left=len(suite.prompt) - len({sample.prompt_id for sample in sample_set.samples}) if sample_set.part_of else 0,
         provenance=collect_provenance(resolve_device(config.run.device), digests), stages=stages, **parts_of_set)

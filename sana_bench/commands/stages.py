@@ -24,7 +24,8 @@ def run_train_and_eval(arguments: Arguments) -> Reply:
     """train, generate, score, compare with the baseline, and report
 
     The whole benchmark. What is in the store already is not made again: a killed run goes on where it was, and an unchanged
-    one ends in seconds. Exit code 0 passed, 1 regressed, 2 error.
+    one ends in seconds. With compare.num_looks images are drawn in so many blocks of prompts, and no more once every gate is decided.
+    Exit code 0 passed, 1 regressed, 2 error.
     """
     from sana_bench.pipeline import train_and_eval
 

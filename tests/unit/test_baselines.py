@@ -179,3 +179,14 @@ def test_the_guard_is_accepted_with_the_result(tmp_path: Path, folder: Path):
     with pytest.raises(StoreError, match="scores.parquet"):
         accept(run, "mine", "damaged", folder)
     assert load_bundle(accepted).guard.result.digest == "guard"
+
+
+def test_a_result_of_a_part_of_its_suite_is_refused_and_the_baseline_stays(result_folder: Path, folder: Path, tmp_path: Path):
+    accept(result_folder, "mine", "why", folder)
+    before = contents(folder)
+    own, guard = (make_bundle({"hand_rate": [1.0, 0.0]}, digest="half", num_prompts_left=number) for number in (2, 0))
+    for name, bundle in (("own", own), ("guard", replace(guard, guard=own))):
+        stopped = write_result_folder(bundle, tmp_path / name)
+        with pytest.raises(BaselineError, match=r"2 prompts of humans_test were not drawn.*--set compare.num_looks=1"):
+            accept(stopped, "mine", "why", folder)
+    assert contents(folder) == before
