@@ -9,6 +9,7 @@ from sana_bench.report.guard import Guard
 from sana_bench.report.page import Page
 from sana_bench.report.people import CompositionTable, GroupTable
 from sana_bench.report.tags import TagCell, TagTable
+from sana_bench.report.training import TrainingSeeds
 from sana_bench.report.verdicts import Row
 from sana_bench.report.wording import NOTHING, interval, number, percent, signed
 
@@ -32,8 +33,9 @@ def render_markdown(page: Page) -> str:
              f"**{page.words.label}** · {text(page.result.name)} · "
              f"suite {text(page.result.suite)} {page.result.suite_version} · {len(page.result.samples)} images · "
              + (f"baseline {text(report.baseline_name)}" if page.compared else "no baseline, so a gate fails"), "",
-             *_metric_table(page.rows, report.confidence)]
+             *([f"> {text(page.training.note)}", ""] if page.training else []), *_metric_table(page.rows, report.confidence)]
     lines += _guard(page.guard, report.confidence)
+    lines += _by_seed(page.training)
     worst = report.worst_samples[:MAX_LISTED]
     if worst:
         lines += ["### Worst pairs", "", "| pair | prompt | lost most on | baseline | candidate | budgets lost |",
@@ -56,6 +58,17 @@ def _metric_table(rows: Sequence[Row], confidence: float) -> list[str]:
 def _guard(guard: Guard | None, confidence: float) -> list[str]:
     """The metric table of the guard suite; nothing where there is none."""
     return [f"### Guard: {escape_markdown(guard.suite)}", "", *_metric_table(guard.rows, confidence)] if guard else []
+
+
+def _by_seed(training: TrainingSeeds | None) -> list[str]:
+    """Values of every fine-tune; nothing where there is one."""
+    if not training or not training.rows:
+        return []
+    seeds = training.seeds
+    return ["### By training seed", "", f"| metric | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | SD between seeds | in budgets |",
+            f"|---|{'---:|' * (len(seeds) + 3)}",
+            *(f"| {escape_markdown(row.metric)} | {' | '.join(map(number, (*row.values, row.mean, row.spread, row.in_budgets)))} |"
+              for row in training.rows), "", training.hint, ""]
 
 
 def _tags(table: TagTable | None, suite: str) -> list[str]:
