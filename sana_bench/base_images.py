@@ -29,7 +29,7 @@ class BaseImages:
 
 def as_base(config: RunConfig) -> RunConfig:
     """The same settings for the base model itself."""
-    return config.model_copy(update={"train": config.train.model_copy(update={"trainer": "none"})})
+    return config.model_copy(update={"train": config.train.model_copy(update={"trainer": "none", "num_seeds": 1})})
 
 
 def needing_base(entries: Sequence[MetricEntry]) -> list[MetricEntry]:

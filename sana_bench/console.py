@@ -126,6 +126,7 @@ def _why_none(result: MetricResult) -> str:
 def outcome_reply(outcome: RunOutcome, code: int) -> Reply:
     """The answer of the commands that end in a verdict."""
     from sana_bench.progress import format_seconds
+    from sana_bench.report.training import training_note
 
     report = outcome.report
     stages = {name: {"seconds": stage.seconds, "peak_memory_bytes": stage.peak_memory_bytes, "reused": stage.reused}
@@ -137,5 +138,6 @@ def outcome_reply(outcome: RunOutcome, code: int) -> Reply:
                 "result": json.loads((outcome.run_dir / "result.json").read_text()), "stages": stages,
                 "verdicts": [each.model_dump(mode="json") for each in report.verdicts], "gates": [each.model_dump(mode="json") for each in report.gates]}
     gates = [gate_table(report.gates), *(f"{each.gate}: {each.reason}" for each in report.gates if not each.passed)] if report.gates else []
-    return Reply(document, [verdict_table(report.verdicts), *gates, f"{outcome.outcome}: {report.headline}", f"stages: {costs}",
+    return Reply(document, [verdict_table(report.verdicts), *gates, f"{outcome.outcome}: {report.headline}", *filter(None, [training_note(report)]),
+                            f"stages: {costs}",
                             f"report: {outcome.run_dir / 'report.html'}"], code)

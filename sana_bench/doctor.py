@@ -197,11 +197,11 @@ def check_registered(config: RunConfig) -> Finding:
     from sana_bench.compare import check_budgets
     from sana_bench.guard import parts_of
     from sana_bench.score import chosen_metrics
-    from sana_bench.training import TRAINERS
+    from sana_bench.training_seeds import fine_tunes_of
 
-    trainer, numbers = TRAINERS.get(config.train.trainer), [f"{len(chosen_metrics(part.config))} {part.prefix}metrics" for part in parts_of(config)]
+    number, numbers = len(fine_tunes_of(config)), [f"{len(chosen_metrics(part.config))} {part.prefix}metrics" for part in parts_of(config)]
     check_budgets(config.compare)
-    return Finding("ok", f"trainer {trainer.name}, {', '.join(numbers)}")
+    return Finding("ok", f"trainer {config.train.trainer}{f', {number} training seeds' if number > 1 else ''}, {', '.join(numbers)}")
 
 
 def check_baseline(config: RunConfig) -> Finding:

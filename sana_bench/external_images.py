@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from sana_bench.base_images import as_base
 from sana_bench.config import RunConfig
 from sana_bench.errors import DataError
 from sana_bench.images import pixels_sha256, read_image
@@ -86,10 +87,10 @@ def take_in(folder: Path, suite: PromptSuite, store: Store) -> tuple[Checkpoint,
 
 
 def config_for(config: RunConfig, sample_set: SampleSet) -> RunConfig:
-    """The settings under which reference photographs are shown at the size that most of the images have."""
+    """Settings that train nothing, under which reference photographs are shown at the size that most of the images have."""
     (width, height), _ = Counter((sample.width, sample.height) for sample in sample_set.samples).most_common(1)[0]
     generate = config.generate.model_copy(update={"width": width, "height": height})
-    return config.model_copy(update={"name": MAKER, "generate": generate})
+    return as_base(config).model_copy(update={"name": MAKER, "generate": generate})
 
 
 def _places(folder: Path, suite: PromptSuite) -> Iterator[tuple[Path, str, str, int]]:

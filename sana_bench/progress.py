@@ -6,8 +6,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 PLAIN_INTERVAL_S = 15.0
+_part: ContextVar[str] = ContextVar("part", default="")
+
+
+@contextmanager
+def part_of_whole(label: str) -> Iterator[None]:
+    """What goes on inside says to which part of something larger it belongs: `train LoRA (seed 2 of 3): 5/40`. Nothing where `label` is empty."""
+    token = _part.set(label)
+    try:
+        yield
+    finally:
+        _part.reset(token)
 
 
 def format_seconds(seconds: float) -> str:
@@ -21,7 +33,8 @@ class Progress:
     """Counts finished items of one long step, of which `total` may be unknown. Call `advance` after each item."""
 
     def __init__(self, description: str, total: int | None, done: int = 0):
-        self.description, self.total, self.done = description, total, done
+        label = _part.get()
+        self.description, self.total, self.done = f"{description} ({label})" if label else description, total, done
         self._done_before, self._start, self._last_line, self.note = done, time.monotonic(), 0.0, ""
 
     def advance(self, note: str = "") -> None:
@@ -55,7 +68,7 @@ class _BarProgress(Progress):
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                    TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
         self.bar = Bar(*columns, console=Console(stderr=True))
-        self._task = self.bar.add_task(description, total=total, completed=done, note="")
+        self._task = self.bar.add_task(self.description, total=total, completed=done, note="")
 
     def _show(self) -> None:
         self.bar.update(self._task, completed=self.done, note=self.note)

@@ -2,7 +2,8 @@
 
 A run folder, an artifact of the store and a baseline are all such folders; `keypoints.json` and `views/` beside them are
 for people to look at and decide nothing. A run folder and a baseline hold the result of their guard suite, where they have one,
-as such a folder of its own: `guard/`.
+as such a folder of its own: `guard/`. So they do those of the fine-tunes from other training seeds, without what is for people to
+look at: `seeds/<seed>/`, each with a `guard/` of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from sana_bench.store import digest_of, read_record, write_bytes, write_record
 
 RESULT_FILE, SCORES_FILE, STATISTICS_FILE = "result.json", "scores.parquet", "statistics.safetensors"
 KEYPOINTS_FILE = "keypoints.json"
-GUARD_FOLDER = "guard"
+GUARD_FOLDER, SEEDS_FOLDER = "guard", "seeds"
+DECIDING = (RESULT_FILE, SCORES_FILE, STATISTICS_FILE)
+"""What a verdict is made of."""
 SAMPLE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 """Ids become file names, so nothing else is read from a file that somebody else may have written."""
 
@@ -50,7 +53,13 @@ class ResultBundle:
     guard: ResultBundle | None = None
     """Of the guard suite; None where there is none."""
     replicates: tuple[ResultBundle, ...] = ()
-    """The same suite drawn by the fine-tunes from the other training seeds; empty with a single seed."""
+    """The same suite drawn by the fine-tunes from the other training seeds, in the order of the seeds; empty with a single one."""
+
+    @property
+    def training_seed(self) -> int:
+        """Of its fine-tune; 0 where none is recorded."""
+        seed = _train_setting(self.result, "seed")
+        return 0 if seed is None else seed
 
 
 def loss_in_budgets(result: MetricResult, difference: float, budget: float) -> float:
@@ -63,15 +72,33 @@ def files_of(result: BenchmarkResult) -> list[str]:
     return [RESULT_FILE, SCORES_FILE, STATISTICS_FILE, KEYPOINTS_FILE, *(f"views/{sample.sample_id}.webp" for sample in result.samples)]
 
 
+def parts_of_bundle(bundle: ResultBundle) -> Iterator[tuple[ResultBundle, str, list[str]]]:
+    """(part, its folder in a run folder or a baseline, its files) of the suite, of the guard suite, and of both for every other training seed."""
+    yield bundle, "", files_of(bundle.result)
+    if bundle.guard:
+        yield bundle.guard, GUARD_FOLDER, files_of(bundle.guard.result)
+    for replicate in bundle.replicates:
+        for part, place, _ in parts_of_bundle(replicate):
+            yield part, f"{SEEDS_FOLDER}/{replicate.training_seed}/{place}".rstrip("/"), list(DECIDING)
+
+
 def all_files_of(bundle: ResultBundle) -> list[str]:
-    """The files of a run folder or a baseline, relative to it, those of its guard suite among them."""
-    return files_of(bundle.result) + ([f"{GUARD_FOLDER}/{name}" for name in files_of(bundle.guard.result)] if bundle.guard else [])
+    """The files of a run folder or a baseline, relative to it, those of its guard suite and of its other training seeds among them."""
+    return [f"{place}/{name}".lstrip("/") for _, place, files in parts_of_bundle(bundle) for name in files]
 
 
-def scored_digest(folder: Path, guard: Path | None = None) -> str:
+def seed_folders(folder: Path) -> list[Path]:
+    """Those in a run folder or a baseline that hold the results of the other training seeds, in the order of the seeds."""
+    return sorted((path for path in (folder / SEEDS_FOLDER).glob("*") if re.fullmatch(r"-?[0-9]{1,20}", path.name) and path.is_dir()),
+                  key=lambda path: int(path.name))
+
+
+def scored_digest(folder: Path, guard: Path | None = None, replicates: Sequence[Sequence[Path]] = ()) -> str:
     """Of everything that was scored, told from the records alone; arguments as of `load_bundle`."""
     own, guard = read_record(folder / RESULT_FILE, BenchmarkResult).digest, guard or folder / GUARD_FOLDER
-    return digest_of([own, scored_digest(guard)]) if guard.is_dir() else own
+    own = digest_of([own, scored_digest(guard)]) if guard.is_dir() else own
+    others = [scored_digest(*places) for places in replicates or [(path,) for path in seed_folders(folder)]]
+    return digest_of([own, "training seeds", *others]) if others else own
 
 
 def write_bundle(folder: Path, result: BenchmarkResult, scores: tuple[Score, ...],
@@ -88,11 +115,12 @@ def write_bundle(folder: Path, result: BenchmarkResult, scores: tuple[Score, ...
     write_record(folder / RESULT_FILE, result)
 
 
-def load_bundle(folder: Path, guard: Path | None = None) -> ResultBundle:
-    """Read and check a result folder, and that of its guard suite.
+def load_bundle(folder: Path, guard: Path | None = None, replicates: Sequence[Sequence[Path]] = ()) -> ResultBundle:
+    """Read and check a result folder, that of its guard suite, and those of the other training seeds.
 
     Args:
         guard: Where the result of the guard suite is, if not in `folder`.
+        replicates: Where those of the other training seeds are, if not in `folder`: each the first two arguments of this function.
 
     Raises:
         StoreError: it is no result folder, a file of it is missing or damaged, or its parts contradict one another.
@@ -101,7 +129,8 @@ def load_bundle(folder: Path, guard: Path | None = None) -> ResultBundle:
         raise StoreError(f"{folder} is no result folder: it has no {RESULT_FILE}. Give a run folder, or score again")
     guard = guard or folder / GUARD_FOLDER
     bundle = ResultBundle(folder, read_record(folder / RESULT_FILE, BenchmarkResult), _read_scores(folder / SCORES_FILE),
-                          _read_statistics(folder / STATISTICS_FILE), load_bundle(guard) if guard.is_dir() else None)
+                          _read_statistics(folder / STATISTICS_FILE), load_bundle(guard) if guard.is_dir() else None,
+                          tuple(load_bundle(*places) for places in replicates or [(path,) for path in seed_folders(folder)]))
     _check(bundle)
     return bundle
 
@@ -127,7 +156,9 @@ def _read_scores(path: Path) -> tuple[Score, ...]:
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(io.BytesIO(path.read_bytes()), columns=["sample_id", "metric", "value", "reason"]).to_pylist()
+        # Of a Python file, or with threads, the pools of arrow may outlive the interpreter and abort it: https://github.com/apache/arrow/issues/34314
+        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))
+        rows = file.read(columns=["sample_id", "metric", "value", "reason"], use_threads=False).to_pylist()
         return tuple(Score(**row) for row in rows)
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # pydantic's ValidationError is a ValueError
         raise _damaged(path, error) from error
@@ -164,7 +195,7 @@ def _damaged(path: Path, error: Exception) -> StoreError:
 
 
 def _check(bundle: ResultBundle) -> None:
-    problems = list(_problems(bundle))
+    problems = [*_problems(bundle), *_problems_of_seeds(bundle)]
     if problems:
         raise StoreError(f"the result in {bundle.folder} cannot be used: {'; '.join(problems[:5])}"
                          f"{f' and {len(problems) - 5} more problems' if len(problems) > 5 else ''}. Score again")
@@ -202,3 +233,29 @@ def _problems(bundle: ResultBundle) -> Iterator[str]:
             yield f"the statistics of {metric} name samples twice or that are not among the samples"
         if not all(np.isfinite(array).all() for array in held.arrays.values()):
             yield f"the statistics of {metric} are not finite"
+
+
+def _problems_of_seeds(bundle: ResultBundle) -> Iterator[str]:
+    """Everything that makes the fine-tunes from several training seeds no replicates of one another."""
+    own, guard = _what_was_asked(bundle), bundle.guard and _what_was_asked(bundle.guard)
+    for replicate in bundle.replicates:
+        if _what_was_asked(replicate) != own or (replicate.guard and _what_was_asked(replicate.guard)) != guard:
+            yield f"training seed {replicate.training_seed} was drawn or measured in another way than seed {bundle.training_seed}"
+        if replicate.folder.parent.name == SEEDS_FOLDER and replicate.folder.name != str(replicate.training_seed):
+            yield f"{SEEDS_FOLDER}/{replicate.folder.name} holds training seed {replicate.training_seed}"
+    seeds = [each.training_seed for each in (bundle, *bundle.replicates)]
+    yield from (f"training seed {seed} is there twice" for seed, count in Counter(seeds).items() if count > 1)
+    asked = _train_setting(bundle.result, "num_seeds") or 1
+    if len(seeds) < asked:
+        yield f"it is of {asked} training seeds and holds {len(seeds)}"
+
+
+def _what_was_asked(bundle: ResultBundle) -> list:
+    return [bundle.result.suite_digest, bundle.result.sampling, [(each.metric, each.version, each.extractor_digest) for each in bundle.result.results]]
+
+
+def _train_setting(result: BenchmarkResult, name: str) -> int | None:
+    """A whole number among the training settings of a result; None where it is not recorded, or is none."""
+    train = result.config.get("train")
+    value = train.get(name) if isinstance(train, dict) else None
+    return value if isinstance(value, int) else None

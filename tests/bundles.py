@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sana_bench.errors import InsufficientSamplesError
 from sana_bench.metrics import METRICS, MetricEntry, register_metric
 from sana_bench.metrics.feature_distance import joined
 from sana_bench.records import BenchmarkResult, MetricResult, Provenance, Sample, Score, StageCost
-from sana_bench.results import GUARD_FOLDER, ResultBundle, SetStatistics, write_bundle
+from sana_bench.results import GUARD_FOLDER, SEEDS_FOLDER, ResultBundle, SetStatistics, write_bundle
 from sana_bench.store import digest_of, write_bytes
 
 SET_METRIC = "spread_of_tests"
@@ -99,5 +100,20 @@ def write_result_folder(bundle: ResultBundle, folder: Path) -> Path:
     write_bytes(folder / "keypoints.json", b"{}")
     if bundle.guard:
         write_result_folder(bundle.guard, folder / GUARD_FOLDER)
+    for replicate in bundle.replicates:
+        write_result_folder(replicate, folder / SEEDS_FOLDER / str(replicate.training_seed))
     write_bundle(folder, bundle.result, bundle.scores, bundle.statistics)
     return folder
+
+
+def make_replicates(bundles: Sequence[ResultBundle], guards: Sequence[ResultBundle] = ()) -> ResultBundle:
+    """The first bundle with the others as fine-tunes from the training seeds 1, 2 and so on.
+
+    Args:
+        guards: their guard suites, in the same order.
+    """
+    def with_seed(bundle: ResultBundle, seed: int) -> ResultBundle:
+        return replace(bundle, result=bundle.result.model_copy(update={"config": {"train": {"seed": seed}}, "digest": f"{bundle.result.digest} {seed}"}))
+
+    whole = [with_seed(replace(bundle, guard=guards[seed] if guards else None), seed) for seed, bundle in enumerate(bundles)]
+    return replace(whole[0], replicates=tuple(whole[1:]))

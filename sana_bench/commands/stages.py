@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sana_bench.commands import PASSED, REGRESSED, STAGE, WHOLE, command
 from sana_bench.commands.settings import config_arguments, config_of, gates_argument, refuse_settings, run_or_config_arguments
 from sana_bench.console import Reply, outcome_reply, result_notes, result_table
 from sana_bench.usage import Arguments, Parser, UsageError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 VERDICT_CODES = {"passed": PASSED, "regressed": REGRESSED}
 
@@ -39,13 +44,13 @@ def run_train(arguments: Arguments) -> Reply:
     """train the variant that the recipe describes
 
     The trained weights are kept in the store. `train.trainer=external` takes over a LoRA made elsewhere, and
-    `train.trainer=none` is the base model itself.
+    `train.trainer=none` is the base model itself. With `train.num_seeds` so many fine-tunes are made, which differ in their seed alone.
     """
     from sana_bench.pipeline import train_stage
 
-    checkpoint = train_stage(config_of(arguments))
-    return Reply(checkpoint.model_dump(mode="json"), [
-        f"checkpoint {checkpoint.digest}: {checkpoint.trainer} on {checkpoint.base}",
+    checkpoints = train_stage(config_of(arguments))
+    return Reply(_with_replicates([checkpoint.model_dump(mode="json") for checkpoint in checkpoints]), [
+        *(f"checkpoint {checkpoint.digest}: {checkpoint.trainer} on {checkpoint.base}" for checkpoint in checkpoints),
         "next: sana-bench generate, with the same options"])
 
 
@@ -61,12 +66,10 @@ def run_generate(arguments: Arguments) -> Reply:
     from sana_bench.store import Store
 
     config = config_of(arguments)
-    drawn = generate_stage(config)
-    folders = [Store(config.run.store).folder("samples", samples.digest) for samples in drawn]
-    document = [samples.model_dump(mode="json") for samples in drawn]
-    return Reply({**document[0], **({"guard": document[1]} if config.score.guard_suite else {})}, [
-        *(f"{len(samples.samples)} images of {samples.suite} version {samples.suite_version}: {folder}"
-          for samples, folder in zip(drawn, folders, strict=True)),
+    drawn, store = generate_stage(config), Store(config.run.store)
+    return Reply(_with_replicates([_with_guard(parts) for parts in drawn]), [
+        *(f"{len(samples.samples)} images of {samples.suite} version {samples.suite_version}: {store.folder('samples', samples.digest)}"
+          for parts in drawn for samples in parts),
         "next: sana-bench score, with the same options"])
 
 
@@ -84,7 +87,7 @@ def run_score(arguments: Arguments) -> Reply:
     """measure the images
 
     The usual metrics, or those in score.metrics. An image that a metric cannot score is counted with its reason, never as zero. With
-    score.guard_suite that suite is measured too, on score.guard_metrics.
+    score.guard_suite that suite is measured too, on score.guard_metrics; with train.num_seeds every fine-tune is.
 
     --images takes a folder of PNG, JPEG or WebP files named after their prompts (<prompt id>_<index>.png), or with a metadata.jsonl that
     says file_name and prompt_id, or file_name and text. With --against a second folder is the baseline, and stands for the base model's own
@@ -100,14 +103,25 @@ def run_score(arguments: Arguments) -> Reply:
     if arguments.images and arguments.against:
         outcome = compare_images(config, arguments.images, arguments.against, arguments.suite)
         return outcome_reply(outcome, VERDICT_CODES[outcome.outcome])
-    folders = [score_images(config, arguments.images, arguments.suite)] if arguments.images else score_stage(config)
-    results = [read_record(folder / "result.json", BenchmarkResult) for folder in folders]
-    document = [result.model_dump(mode="json") for result in results]
-    tables = [part for result, folder in zip(results, folders, strict=True)
+    by_seed = [[score_images(config, arguments.images, arguments.suite)]] if arguments.images else score_stage(config)
+    results = [[read_record(folder / "result.json", BenchmarkResult) for folder in folders] for folders in by_seed]
+    tables = [part for parts, folders in zip(results, by_seed, strict=True) for result, folder in zip(parts, folders, strict=True)
               for part in (result_table(result.results), *result_notes(result.results), f"result on {result.suite}: {folder}")]
-    return Reply({**document[0], **({"guard": document[1]} if len(document) > 1 else {})}, [
+    return Reply(_with_replicates([_with_guard(parts) for parts in results]), [
         *tables, "next: sana-bench compare, with the same options" if not arguments.images else
         "next: --against FOLDER, to compare them with other images of the same prompts"])
+
+
+def _with_guard(parts: Sequence[BaseModel]) -> dict:
+    """The suite's record as a document, that of the guard suite in it."""
+    own, *guard = [part.model_dump(mode="json") for part in parts]
+    return {**own, **({"guard": guard[0]} if guard else {})}
+
+
+def _with_replicates(documents: Sequence[dict]) -> dict:
+    """The document of the first training seed, those of the others in it."""
+    first, *others = documents
+    return {**first, **({"replicates": others} if others else {})}
 
 
 def _compare_arguments(parser: Parser) -> None:

@@ -10,6 +10,7 @@ from sana_bench.report.guard import Guard
 from sana_bench.report.page import Page
 from sana_bench.report.people import CompositionTable, GroupTable
 from sana_bench.report.tags import TagCell, TagTable
+from sana_bench.report.training import TrainingSeeds
 from sana_bench.report.verdicts import Row
 from sana_bench.report.wording import NOTHING, OUTCOMES, interval, number, percent, signed
 
@@ -33,8 +34,10 @@ def render_markdown(page: Page) -> str:
              f"**{page.words.label}** · {text(page.result.name)} · "
              f"suite {text(page.result.suite)} {page.result.suite_version} · {len(page.result.samples)} images · "
              + (f"baseline {text(report.baseline_name)}" if page.compared else "no baseline, so a gate fails"), "",
+             *([f"> {text(page.training.note)}", ""] if page.training else []),
              *gate_table(report.gates, report.confidence), *metric_table(page.rows, report.confidence)]
     lines += _guard(page.guard, report.confidence)
+    lines += _by_seed(page.training)
     lines += worst_table(report.worst_samples, {pair.prompt_id: pair.text for pair in page.pairs})
     lines += _people(page)
     lines += _tags(page.tags, page.result.suite)
@@ -84,6 +87,17 @@ def metric_table(rows: Sequence[Row], confidence: float) -> list[str]:
 def _guard(guard: Guard | None, confidence: float) -> list[str]:
     """The metric table of the guard suite; nothing where there is none."""
     return [f"### Guard: {escape_markdown(guard.suite)}", "", *metric_table(guard.rows, confidence)] if guard else []
+
+
+def _by_seed(training: TrainingSeeds | None) -> list[str]:
+    """Values of every fine-tune; nothing where there is one."""
+    if not training or not training.rows:
+        return []
+    seeds = training.seeds
+    return ["### By training seed", "", f"| metric | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | SD between seeds | in budgets |",
+            f"|---|{'---:|' * (len(seeds) + 3)}",
+            *(f"| {escape_markdown(row.metric)} | {' | '.join(map(number, (*row.values, row.mean, row.spread, row.in_budgets)))} |"
+              for row in training.rows), "", training.hint, ""]
 
 
 def _tags(table: TagTable | None, suite: str) -> list[str]:

@@ -21,6 +21,7 @@ from sana_bench.report.pairs import (ALONE_PX, MAX_THUMB_PAIRS, THUMB_PX, Album,
                                      worst_pairs)
 from sana_bench.report.people import CompositionTable, GroupTable, composition_tables, group_tables
 from sana_bench.report.tags import TagTable, tag_table
+from sana_bench.report.training import TrainingSeeds, training_seeds
 from sana_bench.report.verdicts import Row, in_order, rows_of
 from sana_bench.report.wording import NOT_COMPARED, OUTCOMES, OutcomeWords
 from sana_bench.results import ResultBundle
@@ -74,6 +75,7 @@ class Page:
     forest: list[ForestRow]
     reach: float
     loss: LossCurve | None
+    training: TrainingSeeds | None
     attributes: list[Attribute]
     compositions: tuple[CompositionTable, ...]
     groups: tuple[GroupTable, ...]
@@ -110,6 +112,7 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
         gates=rows_of(in_order(report.gates), result.results, reach), rows=rows_of(own, result.results, reach),
         found_and_whole=found_and_whole(candidate, baseline, album),
         forest=forest(own, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
+        training=training_seeds(report, candidate),
         attributes=perceived_attributes(candidate, baseline),
         compositions=composition_tables(result, baseline.result if baseline else None), groups=group_tables(result),
         tags=tag_table(report, candidate), guard=make_guard(report, guarding, reach, candidate.guard, baseline.guard if baseline else None),

@@ -33,8 +33,8 @@ def test_names_and_identities_need_no_torch() -> None:
 @pytest.mark.parametrize("name", TRAINERS_WITHOUT_WEIGHTS)
 def test_its_checkpoint_is_complete_and_found_again(name: str, micro, tmp_path) -> None:
     config = load_config(str(write_run(tmp_path, **micro)), (f"train.trainer={name}",))
-    checkpoint = train_stage(config)
+    (checkpoint,) = train_stage(config)
     assert (checkpoint.trainer, checkpoint.digest) == (name, checkpoint_digest(config))
     assert (checkpoint.weights_file == "") == (checkpoint.kind == "base") == (checkpoint.weights_sha256 == "")
-    assert train_stage(config) == checkpoint
+    assert train_stage(config) == [checkpoint]
     assert json.loads(checkpoint.model_dump_json())["base_digest"] == checkpoint.base_digest

@@ -15,7 +15,7 @@ from sana_bench.errors import BaselineError, StoreError
 from sana_bench.records import Acceptance
 from sana_bench.results import load_bundle
 from sana_bench.store import read_record
-from tests.bundles import make_bundle, write_result_folder
+from tests.bundles import make_bundle, make_replicates, write_result_folder
 
 
 @pytest.fixture
@@ -190,3 +190,16 @@ def test_a_result_of_a_part_of_its_suite_is_refused_and_the_baseline_stays(resul
         with pytest.raises(BaselineError, match=r"2 prompts of humans_test were not drawn.*--set compare.num_looks=1"):
             accept(stopped, "mine", "why", folder)
     assert contents(folder) == before
+
+
+def test_every_training_seed_is_kept_and_one_that_lacks_a_file_is_refused(folder: Path, tmp_path: Path):
+    several = make_replicates([make_bundle({"hand_rate": [1.0, value]}) for value in (0.0, 0.5, 1.0)])
+    run = write_result_folder(several, tmp_path / "run")
+    accepted = accept(run, "mine", "three fine-tunes", folder)
+    assert [each.scores[1].value for each in load_bundle(accepted).replicates] == [0.5, 1.0]
+    assert not list(accepted.glob("seeds/*/views"))
+    before = contents(accepted)
+    (run / "seeds" / "2" / "statistics.safetensors").unlink()
+    with pytest.raises(StoreError, match="seeds/2/statistics.safetensors"):
+        accept(run, "mine", "again", folder)
+    assert contents(accepted) == before

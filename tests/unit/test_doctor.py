@@ -8,7 +8,7 @@ import pytest
 
 from sana_bench.config import RunConfig, load_config
 from sana_bench.doctor import CHECKS, Check, Diagnosis, Finding, check_packages, examine
-from sana_bench.errors import ModelError
+from sana_bench.errors import ConfigError, ModelError
 
 
 def finding(name: str, *overrides: str) -> Finding:
@@ -86,3 +86,10 @@ def test_notes_do_not_keep_a_recipe_from_running() -> None:
     ok, note, missing = (Check(state, state, "", "") for state in ("ok", "note", "missing"))
     assert Diagnosis((ok, note)).ready and Diagnosis((ok, note)).verdict == "this recipe can run here"
     assert not Diagnosis((ok, missing, note)).ready
+
+
+def test_how_many_fine_tunes_a_run_makes_is_told() -> None:
+    assert finding("trainer and metrics").found.startswith("trainer lora, ")
+    assert finding("trainer and metrics", "train.num_seeds=3").found.startswith("trainer lora, 3 training seeds, ")
+    with pytest.raises(ConfigError, match="num_seeds"):
+        finding("trainer and metrics", "train.num_seeds=3", "train.trainer=none")

@@ -55,7 +55,8 @@ def test_samples_are_what_generated_ones_would_be(tmp_path: Path) -> None:
     assert (sample.seed, sample.width, sample.sample_index) == (seed_of(SUITE, "wave", 1), 24, 1)
     assert (store.folder("samples", samples.digest) / sample.file_name).exists() and samples.checkpoint_digest == checkpoint.digest
     assert take_in(tmp_path / "a", SUITE, store)[1] == samples, "taken in once"
-    assert config_for(load_config("tiny", ()), samples).generate.width == 24
+    made = config_for(load_config("tiny", ("train.num_seeds=3",)), samples)
+    assert made.generate.width == 24 and (made.train.trainer, made.train.num_seeds) == ("none", 1), "nothing is trained, so there are no fine-tunes to tell apart"
 
 
 def test_captions_make_a_suite_and_the_same_captions_the_same_one(tmp_path: Path) -> None:

@@ -72,3 +72,11 @@ def test_a_terminal_gets_a_bar_with_the_same_counts(monkeypatch: pytest.MonkeyPa
     out, err = capsys.readouterr()
     assert out == ""
     assert "draw" in err and "3/3" in err and "loss 0.5" in err
+
+
+def test_a_part_of_a_whole_says_which(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with module.part_of_whole("seed 2 of 3"), progress("train LoRA", 1) as tracker:
+        tracker.advance()
+    with progress("train LoRA", 1) as tracker, module.part_of_whole(""):
+        tracker.advance()
+    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == ["train LoRA (seed 2 of 3)", "train LoRA"]

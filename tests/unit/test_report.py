@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tomllib
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -207,8 +208,6 @@ def test_the_guard_has_a_section_of_its_own_and_is_not_mixed_with_the_suite(tmp_
 
 
 def test_a_guard_that_only_the_baseline_has_is_said(tmp_path):
-    import shutil
-
     report, candidate, baseline = make_run(tmp_path, make_suite(6), guard=True)
     shutil.rmtree(candidate / "guard")
     html = write_report(tmp_path / "run", report.model_copy(update={"guard_worst_samples": ()}), candidate, baseline).read_text()
@@ -409,3 +408,59 @@ def test_numbers_and_settings_read_as_they_were():
     config = {"name": "a", "train": {"rate": 1e-4, "modules": ["to_q"], "on": True},
               "compare": {"budgets": [{"metric": "x", "budget": 1.0}]}}
     assert tomllib.loads(as_toml(config)) == config
+
+
+def with_seeds(report, candidate: Path, values: dict[int, float]):
+    """Other training seeds beside a candidate, with a hand_rate of so much; and the report on all of them."""
+    for seed, value in values.items():
+        folder = candidate / "seeds" / str(seed)
+        shutil.copytree(candidate, folder, ignore=shutil.ignore_patterns("views", "seeds"))
+        result = json.loads((folder / "result.json").read_text())
+        result["config"]["train"]["seed"] = seed
+        next(each for each in result["results"] if each["metric"] == "hand_rate")["value"] = value
+        (folder / "result.json").write_text(json.dumps(result))
+    number = 1 + len(values)
+    return report.model_copy(update={"verdicts": tuple(each.model_copy(update={"num_training_seeds": number}) for each in report.verdicts)})
+
+
+def test_a_verdict_on_one_fine_tune_says_so_once_in_each_file(tmp_path):
+    html, markdown = render(tmp_path)
+    assert html.count("One fine-tune: another training seed may come out otherwise") == markdown.count("One fine-tune: ") == 1
+    assert html.index('id="training-noise"') < html.index('id="metrics"') and 'id="training-seeds"' not in html and "By training seed" not in markdown
+
+
+def test_several_fine_tunes_are_counted_and_their_spread_is_shown(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(6))
+    report = with_seeds(report, candidate, {2: 0.55, 10: 0.65})
+    html = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    markdown = (tmp_path / "run" / "report.md").read_text()
+    assert "3 fine-tunes that differ in their training seed alone" in html and "One fine-tune" not in html + markdown
+    # hand_rate is 0.75, 0.55 and 0.65: a mean of 0.65 and an SD of 0.1, two budgets of 0.05; nothing else moves
+    assert "Widest in budgets: hand_rate, SD 0.100 share, 2.00 budgets." in markdown and "Widest in budgets: hand_rate, SD 0.100 share, 2.00 budgets." in html
+    table = markdown[markdown.index("### By training seed"):].splitlines()
+    assert table[2] == "| metric | seed 0 | seed 2 | seed 10 | mean | SD between seeds | in budgets |"
+    assert table[4] == "| hand_rate | 0.750 | 0.550 | 0.650 | 0.650 | 0.100 | 2.00 |"
+    section = re.search(r'<details class="panel" id="training-seeds">.*?</details>', html, re.DOTALL)[0]
+    assert re.sub(r"\s*<[^>]*>\s*", " ", section[section.index("hand_rate"):]).split()[:8] == ["hand_rate", "share", "0.750", "0.550", "0.650", "0.650", "0.100", "2.00"]
+
+
+def test_what_was_not_trained_says_nothing_of_fine_tunes(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(6))
+    untrained = report.model_copy(update={"verdicts": tuple(each.model_copy(update={"num_training_seeds": 0}) for each in report.verdicts)})
+    html = write_report(tmp_path / "run", untrained, candidate, baseline).read_text()
+    assert "fine-tune" not in html[html.index("<body>"):html.index('id="charts"')] and "fine-tune" not in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_names_in_the_table_of_seeds_are_inert(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(6))
+    path = candidate / "result.json"
+    result = json.loads(path.read_text())
+    hostile = next(each for each in result["results"] if each["metric"] == "hand_rate")
+    hostile["unit"] = HOSTILE
+    path.write_text(json.dumps(result))
+    report = with_seeds(report, candidate, {1: 0.6})
+    html = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    markdown = (tmp_path / "run" / "report.md").read_text()
+    assert "<script>alert" not in html and str(escape(HOSTILE)) in html
+    shown = cmarkgfm.github_flavored_markdown_to_html(markdown)
+    assert "<script" not in shown and "<img" not in shown and "evil.invalid" not in re.findall(r'href="([^"]*)"', shown)

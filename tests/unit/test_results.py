@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from sana_bench.errors import StoreError
 from sana_bench.records import Composition, GroupScore, Measure
 from sana_bench.results import (RESULT_FILE, SCORES_FILE, STATISTICS_FILE, ResultBundle, SetStatistics, all_files_of, load_bundle,
                                 scored_digest, write_bundle)
-from tests.bundles import make_bundle, write_result_folder
+from sana_bench.store import write_record
+from tests.bundles import make_bundle, make_replicates, write_result_folder
 
 FILES = [RESULT_FILE, SCORES_FILE, STATISTICS_FILE]
 
@@ -159,3 +161,67 @@ def test_the_guard_is_read_with_the_result_wherever_it_is(tmp_path):
     (inside / "guard" / RESULT_FILE).unlink()
     with pytest.raises(StoreError, match="guard"):
         load_bundle(inside)
+
+
+@pytest.fixture
+def seeds() -> ResultBundle:
+    """Three fine-tunes, each with a guard suite."""
+    return make_replicates([make_bundle({"hand_rate": [1.0, 0.0]}), make_bundle({"hand_rate": [1.0, 0.5]}), make_bundle({"hand_rate": [0.0, 0.5]})],
+                           [make_bundle({"face_rate": [value]}) for value in (1.0, 0.5, 0.0)])
+
+
+def test_other_training_seeds_are_read_with_the_result_wherever_they_are(seeds: ResultBundle, tmp_path: Path):
+    inside = write_result_folder(seeds, tmp_path / "inside")
+    apart = [(write_result_folder(dataclasses.replace(each, guard=None, replicates=()), tmp_path / f"{each.training_seed}"),
+              write_result_folder(each.guard, tmp_path / f"guard {each.training_seed}")) for each in (seeds, *seeds.replicates)]
+    for read in (load_bundle(inside), load_bundle(*apart[0], apart[1:])):
+        assert [each.training_seed for each in read.replicates] == [1, 2]
+        assert [each.guard.scores[0].value for each in (read, *read.replicates)] == [1.0, 0.5, 0.0]
+        assert [each.scores for each in read.replicates] == [each.scores for each in seeds.replicates]
+    assert load_bundle(*apart[0]).replicates == ()
+    assert scored_digest(inside) == scored_digest(*apart[0], apart[1:]) != scored_digest(*apart[0], apart[1:2]) != scored_digest(*apart[0])
+
+
+def test_a_result_of_one_seed_keeps_its_digest(bundle: ResultBundle, tmp_path: Path):
+    assert scored_digest(write_result_folder(bundle, tmp_path)) == bundle.result.digest
+
+
+def test_of_other_seeds_only_what_decides_is_listed(seeds: ResultBundle):
+    listed = all_files_of(seeds)
+    assert [name for name in listed if name.startswith("seeds/2")] == [f"seeds/2/{name}" for name in FILES] + [f"seeds/2/guard/{name}" for name in FILES]
+    assert len(listed) == len(set(listed)) and "views/p00_0.webp" in listed and "guard/views/p00_0.webp" in listed
+
+
+def test_seeds_are_in_the_order_of_numbers_and_nothing_else_is_one(seeds: ResultBundle, tmp_path: Path):
+    folder = write_result_folder(seeds, tmp_path)
+    for name in ("10", "-3"):
+        result = seeds.replicates[0].result.model_copy(update={"config": {"train": {"seed": int(name)}}})
+        write_result_folder(dataclasses.replace(seeds.replicates[0], result=result), folder / "seeds" / name)
+    (folder / "seeds" / "notes").mkdir()
+    (folder / "seeds" / "5").write_text("no folder")
+    assert [each.training_seed for each in load_bundle(folder).replicates] == [-3, 1, 2, 10]
+
+
+@pytest.mark.parametrize(("spoil", "message"), [
+    (lambda each: {"suite_digest": "s2"}, "training seed 1 was drawn or measured in another way than seed 0"),
+    (lambda each: {"sampling": {"guidance_scale": 7.0}}, "training seed 1 was drawn or measured in another way"),
+    (lambda each: {"results": (each.results[0].model_copy(update={"version": 2}),)}, "training seed 1 was drawn or measured in another way"),
+    (lambda each: {"config": {"train": {"seed": 2}}}, "seeds/1 holds training seed 2; training seed 2 is there twice"),
+    (lambda each: {"config": {"train": {"seed": "../.."}}}, "seeds/1 holds training seed 0; training seed 0 is there twice"),
+    (lambda each: {"config": {"train": "../.."}}, "seeds/1 holds training seed 0")])
+def test_what_is_no_replicate_is_named(seeds: ResultBundle, tmp_path: Path, spoil, message: str):
+    folder = write_result_folder(seeds, tmp_path)
+    result = seeds.replicates[0].result
+    write_record(folder / "seeds" / "1" / RESULT_FILE, result.model_copy(update=spoil(result)))
+    with pytest.raises(StoreError, match=message):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("lost", ["seeds/2", "seeds/1/guard", "guard"])
+def test_a_fine_tune_that_was_lost_is_noticed(seeds: ResultBundle, tmp_path: Path, lost: str):
+    folder = write_result_folder(seeds, tmp_path)
+    write_record(folder / RESULT_FILE, seeds.result.model_copy(update={"config": {"train": {"seed": 0, "num_seeds": 3}}}))
+    assert len(load_bundle(folder).replicates) == 2
+    shutil.rmtree(folder / lost)
+    with pytest.raises(StoreError, match="is of 3 training seeds and holds 2|another way"):
+        load_bundle(folder)
