@@ -1,6 +1,8 @@
 """Baselines: accepted result folders, by name. They change only by `accept`, with a reason.
 
-`accept` only copies a result that exists. It never compares, so a run without a baseline stays as it was judged.
+`accept` only copies a result that exists. It never compares, so a run without a baseline stays as it was judged. Scores and what set
+metrics keep are copied whole, pictures as thumbnails: a comparison needs nothing else, and no image is ever drawn again for one. What
+a baseline was before stays in its history.
 """
 
 from __future__ import annotations
@@ -9,17 +11,43 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sana_bench.errors import BaselineError, StoreError
-from sana_bench.records import Acceptance
-from sana_bench.results import RESULT_FILE, all_files_of, load_bundle
-from sana_bench.shipped import shipped_folder
-from sana_bench.store import write_record
+from sana_bench.errors import BaselineError, SanaBenchError, StoreError
+from sana_bench.locks import locked
+from sana_bench.records import Acceptance, AcceptedState, BaselineHistory, BenchmarkResult
+from sana_bench.results import GUARD_FOLDER, RESULT_FILE, ResultBundle, all_files_of, load_bundle
+from sana_bench.shipped import cache_folder, shipped_folder
+from sana_bench.store import copy_files, digest_of, read_record, write_bytes, write_record
 
-ACCEPTANCE_FILE = "acceptance.json"
+ACCEPTANCE_FILE, HISTORY_FILE = "acceptance.json", "history.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+THUMBNAIL_PX, THUMBNAIL_QUALITY = 640, 80
+"""Long side of a baseline's pictures: photographs take 42 kB each so and 118 kB as a run keeps them, so that 484 of them fit into version control."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An accepted baseline as it is now, without its pictures and scores."""
+
+    name: str
+    folder: Path
+    state: AcceptedState
+    past: tuple[AcceptedState, ...]
+    """What it was before, oldest first."""
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it comes with sana-bench."""
+        return self.folder.resolve().is_relative_to(shipped_folder("baselines").resolve())
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 
 def find_baseline(name_or_path: str, folder: Path) -> Path | None:
@@ -37,14 +65,37 @@ def find_baseline(name_or_path: str, folder: Path) -> Path | None:
             raise BaselineError(f'no result to compare with at "{name_or_path}": it has no {RESULT_FILE}. Give '
                                 f'compare.baseline the name of a baseline or a result folder')
         return path
-    _restore(folder.expanduser() / name_or_path)
-    for place in (folder.expanduser() / name_or_path, shipped_folder("baselines") / name_or_path):
+    target = folder.expanduser() / name_or_path
+    if not target.exists() and any(_left_aside(target)):
+        with _alone(target):
+            _restore(target)
+    for place in (target, shipped_folder("baselines") / name_or_path):
         if (place / ACCEPTANCE_FILE).is_file():
             return place
         if place.exists():
             raise BaselineError(f"{place} holds no accepted baseline: it has no {ACCEPTANCE_FILE}. Make it with "
                                 f"sana-bench accept --reason, or remove it")
     return None
+
+
+def baseline_names(folder: Path) -> list[str]:
+    """Names of the accepted baselines in `folder` and of the shipped ones."""
+    return sorted({path.parent.name for place in (folder.expanduser(), shipped_folder("baselines")) for path in place.glob(f"*/{ACCEPTANCE_FILE}")
+                   if NAME.fullmatch(path.parent.name)})
+
+
+def read_baseline(name: str, folder: Path) -> Baseline:
+    """What a baseline is now and was before.
+
+    Raises:
+        BaselineError: none of that name was accepted, or a record of it is damaged.
+    """
+    place = find_baseline(name, folder) if NAME.fullmatch(name) else None
+    if place is None:
+        raise BaselineError(f'no baseline "{name}" was accepted. Accepted: {", ".join(baseline_names(folder)) or "none"}; for a run folder give a path, '
+                            f"such as ./{name}" if NAME.fullmatch(name) else f'"{name}" cannot name a baseline')
+    *past, state = _states_in(place)
+    return Baseline(name, place, state, tuple(past))
 
 
 def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
@@ -71,27 +122,86 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
         if side.result.num_prompts_left:
             raise BaselineError(f"{result_folder} stopped early: {side.result.num_prompts_left} prompts of {side.result.suite} were not drawn, and a "
                                 f"baseline must be whole. Run it once more with --set compare.num_looks=1, which draws only the rest, and accept that")
-    acceptance = Acceptance(reason=reason.strip(), accepted=datetime.now(UTC).isoformat(timespec="seconds"),
-                            result_digest=bundle.result.digest)
     target = folder.expanduser() / name
     fresh = target.with_name(f".{name}.{uuid.uuid4().hex}")
     try:
-        _restore(target)
-        _copy(result_folder, files, fresh)
-        write_record(fresh / ACCEPTANCE_FILE, acceptance)
-        _replace(target, fresh)
+        with _alone(target):
+            _restore(target)
+            past = _states_until_now(name, target)
+            _copy(result_folder, files, fresh)
+            write_record(fresh / ACCEPTANCE_FILE, _acceptance(reason, bundle))
+            write_record(fresh / HISTORY_FILE, BaselineHistory(states=past))
+            _replace(target, fresh)
     except (OSError, StoreError) as error:
-        raise BaselineError(f"cannot write the baseline {target}: {error}. Free space or mend the folder's "
+        raise BaselineError(f"cannot write the baseline {target}: {error.__cause__ or error}. Free space or mend the folder's "
                             f"rights; the baseline that was there is untouched") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return target
 
 
+def _acceptance(reason: str, bundle: ResultBundle) -> Acceptance:
+    provenance = bundle.result.provenance
+    return Acceptance(reason=reason.strip(), accepted=datetime.now(UTC).isoformat(timespec="seconds"), result_digest=bundle.result.digest,
+                      commit=provenance.commit, dirty=provenance.dirty)
+
+
+def _states_until_now(name: str, target: Path) -> tuple[AcceptedState, ...]:
+    """All that the name has stood for: in the folder to be replaced, or, where there is none yet, in the shipped baseline of that name.
+
+    Raises:
+        BaselineError: the folder to be replaced is something else, or damaged.
+    """
+    if target.exists() and not (target / RESULT_FILE).is_file():
+        raise BaselineError(f"{target} is no baseline and would be lost: it has no {RESULT_FILE}. Move it away, or accept under another name (--as NAME)")
+    place = target if target.exists() else shipped_folder("baselines") / name
+    return _states_in(place) if (place / ACCEPTANCE_FILE).is_file() else ()
+
+
+def _states_in(place: Path) -> tuple[AcceptedState, ...]:
+    """All states of a baseline, the one that it is in last; one of before there was a history has that one only.
+
+    Raises:
+        BaselineError: a record is damaged.
+    """
+    try:
+        history, guard = place / HISTORY_FILE, place / GUARD_FOLDER / RESULT_FILE
+        past = read_record(history, BaselineHistory).states if history.exists() else ()
+        result = read_record(place / RESULT_FILE, BenchmarkResult)
+        return (*past, AcceptedState(acceptance=read_record(place / ACCEPTANCE_FILE, Acceptance), num_images=len(result.samples),
+                                     result=_without_images(result), guard=_without_images(read_record(guard, BenchmarkResult)) if guard.exists() else None))
+    except SanaBenchError as error:
+        raise BaselineError(f"the baseline {place} is damaged: {error}. Put it back from version control, or move it away and accept a result anew") from error
+
+
+def _without_images(result: BenchmarkResult) -> BenchmarkResult:
+    return result.model_copy(update={"samples": (), "prompt_tags": {}, "compositions": (), "groups": (), "tags": ()})
+
+
 def _copy(source: Path, files: list[str], target: Path) -> None:
+    """Raises BaselineError where a picture cannot be decoded."""
     for file in files:
-        (target / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / file, target / file)
+        if Path(file).parent.name == "views":
+            write_bytes(target / file, _thumbnail(source / file))
+        else:
+            copy_files(source, target, [file])
+
+
+def _thumbnail(view: Path) -> bytes:
+    """The picture in small; as it is where it is small already, so that a baseline accepted again does not fade."""
+    from PIL import Image
+
+    from sana_bench.images import read_image, small_webp
+
+    pixels = read_image(view, BaselineError)
+    return small_webp(Image.fromarray(pixels), THUMBNAIL_PX, THUMBNAIL_QUALITY) if max(pixels.shape[:2]) > THUMBNAIL_PX else view.read_bytes()
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """While held, no other process changes that baseline. The lock lies in the cache: baselines are files under version control."""
+    with locked(cache_folder() / "locks" / f"{digest_of(str(target.absolute()))}.lock", "another accept of the same baseline"):
+        yield
 
 
 def _replace(target: Path, fresh: Path) -> None:
@@ -109,9 +219,16 @@ def _replace(target: Path, fresh: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def _left_aside(target: Path) -> list[Path]:
+    """What a killed `accept` left: the old baseline that had stepped aside (`.old`), and new ones that never took its place."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]+(\.old)?")
+    return sorted(path for path in target.parent.glob(".*") if pattern.fullmatch(path.name))
+
+
 def _restore(target: Path) -> None:
-    """Put back what a killed `accept` had moved aside."""
-    if not target.exists():
-        for aside in sorted(target.parent.glob(f".{target.name}.*.old")):
-            os.rename(aside, target)
-            return
+    """Put back what a killed `accept` had moved aside, and remove what else it left."""
+    for left in _left_aside(target):
+        if left.suffix == ".old" and not target.exists():
+            os.rename(left, target)
+        else:
+            shutil.rmtree(left, ignore_errors=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from sana_bench.commands import ERROR, INTERRUPTED, PASSED, all_commands
-from sana_bench.console import only_the_answer_on_stdout, show
+from sana_bench.console import NEWLINES, only_the_answer_on_stdout, printable, show
 from sana_bench.errors import SanaBenchError
 from sana_bench.registry import near_names
 from sana_bench.usage import UsageError, overview
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(*words)
     except SanaBenchError as error:
-        print(f"sana-bench: error: {error}", file=sys.stderr)
+        print(f"sana-bench: error: {printable(str(error), keep=NEWLINES)}", file=sys.stderr)
         return ERROR
     except OSError as error:
         if error.errno not in MACHINE_TROUBLE:

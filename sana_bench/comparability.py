@@ -1,10 +1,11 @@
-"""Why two results, or one metric of them, cannot be compared. No verdict is made here; see compare.py."""
+"""Why two results, or one metric of them, cannot be compared, and what to do about it. No verdict is made here; see compare.py."""
 
 from __future__ import annotations
 
 from sana_bench.errors import BaselineError
 from sana_bench.metrics import METRICS
 from sana_bench.records import BenchmarkResult, MetricResult
+from sana_bench.remedies import held_against_remedy, measured_remedy, sampling_remedy, suite_remedy
 
 HOW_MEASURED = ("version", "kind", "unit", "higher_is_better", "extractor", "extractor_digest")
 """Fields of a MetricResult that must be equal on both sides."""
@@ -13,7 +14,7 @@ REFERENCE_DIGEST, BASE_DIGEST = "reference data", "compared base"
 
 
 def check_suite(suite_digest: str, baseline: BenchmarkResult, name: str, setting: str = "score.suite") -> None:
-    """Raises BaselineError where the baseline drew another suite: a mistake of the caller, not a verdict.
+    """Raises BaselineError where the baseline drew another suite: a run that is about to draw hours of images for nothing is told before.
 
     Args:
         setting: that which names the suite.
@@ -21,21 +22,31 @@ def check_suite(suite_digest: str, baseline: BenchmarkResult, name: str, setting
     if suite_digest != baseline.suite_digest:
         raise BaselineError(
             f'baseline "{name}" is of another suite: {baseline.suite} version {baseline.suite_version} '
-            f"({baseline.suite_digest}), while this run's has the digest {suite_digest}. Draw that suite (--set {setting}=...), name another baseline "
-            f"(--set compare.baseline=...), or accept this result as a new one")
+            f"({baseline.suite_digest}), while this run's has the digest {suite_digest}. What to do: {suite_remedy(baseline, setting)}, or name another "
+            f"baseline (--set compare.baseline=...)")
+
+
+def suite_obstacle(before: BenchmarkResult, after: BenchmarkResult, setting: str = "score.suite") -> str:
+    """Why no metric can be compared, or nothing: images of other prompts are no pairs."""
+    if before.suite_digest == after.suite_digest:
+        return ""
+    old, new = (f"{side.suite} version {side.suite_version} ({side.suite_digest})" for side in (before, after))
+    return f"the suite was {old} in the baseline and is {new} now: {suite_remedy(before, setting)}"
 
 
 def sampling_obstacle(before: BenchmarkResult, after: BenchmarkResult) -> str:
     """Why no metric can be compared, or nothing: images drawn in another way, or from other noise, are no pairs."""
-    for key in sorted(before.sampling.keys() | after.sampling.keys()):
-        old, new = before.sampling.get(key, "not recorded"), after.sampling.get(key, "not recorded")
-        if old != new:
-            return f"sampling setting {key} was {_show(old)} in the baseline and is {_show(new)} now"
+    moved = {key: (before.sampling.get(key, "not recorded"), after.sampling.get(key, "not recorded"))
+             for key in sorted(before.sampling.keys() | after.sampling.keys())}
+    moved = {key: sides for key, sides in moved.items() if sides[0] != sides[1]}
+    if moved:
+        what = "; ".join(f"{key} was {_show(old)} in the baseline and is {_show(new)} now" for key, (old, new) in moved.items())
+        return f"sampling setting {what}: {sampling_remedy(moved, before)}"
     seeds = {sample.sample_id: sample.seed for sample in before.samples}
     for sample in after.samples:
         if seeds.get(sample.sample_id, sample.seed) != sample.seed:
             return (f"sample {sample.sample_id} was drawn from seed {seeds[sample.sample_id]} in the baseline and from "
-                    f"{sample.seed} now")
+                    f"{sample.seed} now: {sampling_remedy((), before)}")
     return ""
 
 
@@ -45,16 +56,19 @@ def metric_obstacle(before: MetricResult, after: MetricResult, baseline: Benchma
     for field in HOW_MEASURED:
         old, new = getattr(before, field), getattr(after, field)
         if old != new:
-            return f"{field.replace('_', ' ')} was {_show(old)} in the baseline and is {_show(new)} now"
+            return (f"{field.replace('_', ' ')} was {_show(old)} in the baseline and is {_show(new)} now: "
+                    f"{measured_remedy(baseline, candidate)}")
     entry = METRICS.get(after.metric) if after.metric in METRICS else None
     if after.kind == "set" and (entry is None or entry.version != after.version):
-        own = f"has version {entry.version}" if entry else "does not have this metric"
-        return f"both sides hold version {after.version}, but this sana-bench {own} and cannot evaluate their statistics"
-    for key, needed, what in ((REFERENCE_DIGEST, entry and entry.needs_reference, "real images"),
-                              (BASE_DIGEST, entry and entry.needs_base, "base model's images")):
+        own, remedy = ((f"has version {entry.version}", "score both sides again with it") if entry else
+                       ("does not have this metric", "install the package that has it"))
+        return f"both sides hold version {after.version}, but this sana-bench {own} and cannot evaluate their statistics: {remedy}"
+    for key, needed, what, settings in ((REFERENCE_DIGEST, entry and entry.needs_reference, "real images", ("data", ("reference",))),
+                                        (BASE_DIGEST, entry and entry.needs_base, "base model's images", ("model", ("base", "revision")))):
         old, new = (result.provenance.digests.get(key) for result in (baseline, candidate))
         if needed and old != new:
-            return f"the {what} that it compares with were {_show(old)} in the baseline and are {_show(new)} now"
+            return (f"the {what} that it compares with were {_show(old)} in the baseline and are {_show(new)} now: "
+                    f"{held_against_remedy(baseline, *settings)}")
     return ""
 
 

@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sana_bench.comparability import check_suite, sampling_obstacle
+from sana_bench.comparability import sampling_obstacle, suite_obstacle
 from sana_bench.config import CompareSection, GateSection
 from sana_bench.drafts import Draft, Limits, Sides, draft_of, harms, measured_on
 from sana_bench.errors import ConfigError
@@ -80,17 +80,12 @@ def compare(candidate: ResultBundle, baseline: ResultBundle | None, settings: Co
         gates: What must hold; with none, nothing that is measured may regress.
 
     Raises:
-        BaselineError: the baseline is of another suite, or of another guard suite.
         ConfigError: a budget is given for a metric that does not exist, or a gate asks for what cannot be had.
         MetricError: a score or a value is not finite.
     """
     check_budgets(settings, measured_on([each for side in (candidate, baseline) if side for each in (side, side.guard)]))
-    if baseline:
-        check_suite(candidate.result.suite_digest, baseline.result, baseline_name)
-        if candidate.guard and baseline.guard:
-            check_suite(candidate.guard.result.suite_digest, baseline.guard.result, baseline_name, "score.guard_suite")
-    sides = [_sides(candidate, baseline, baseline is not None),
-             *([_sides(candidate.guard, baseline and baseline.guard, baseline is not None)] if candidate.guard or baseline and baseline.guard else [])]
+    sides = [_sides(candidate, baseline, baseline is not None, "score.suite"),
+             *([_sides(candidate.guard, baseline and baseline.guard, baseline is not None, "score.guard_suite")] if candidate.guard or baseline and baseline.guard else [])]
     judged = [_judge_suite(each, settings) for each in sides]
     verdicts = _settle([draft for suite in judged for draft in suite.drafts], settings)
     gated = _settle([draft_of(gate.metric, _suite_of(gate, sides), settings, gate, len(gates)) for gate in gates], settings)
@@ -108,10 +103,11 @@ def compare(candidate: ResultBundle, baseline: ResultBundle | None, settings: Co
         num_resamples=settings.num_resamples, seed=settings.seed)
 
 
-def _sides(candidate: ResultBundle | None, baseline: ResultBundle | None, accepted: bool) -> Sides:
+def _sides(candidate: ResultBundle | None, baseline: ResultBundle | None, accepted: bool, setting: str) -> Sides:
+    """Of one suite. `setting`: that which names it."""
     obstacle = "" if accepted else "there is no baseline yet"
     if candidate and baseline:
-        obstacle = sampling_obstacle(baseline.result, candidate.result)
+        obstacle = suite_obstacle(baseline.result, candidate.result, setting) or sampling_obstacle(baseline.result, candidate.result)
     return Sides(candidate, baseline, accepted, obstacle)
 
 

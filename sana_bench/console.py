@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sana_bench.records import MetricResult, Verdict
 
 MISSING = "-"
+NEWLINES = "\n\t"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def show(reply: Reply, as_json: bool, stream: TextIO) -> None:
         return
     for part in reply.text:
         if isinstance(part, str):
-            print(part, file=stream)
+            print(printable(part, keep=NEWLINES), file=stream)
         elif stream.isatty():
             _show_drawn(part, stream)
         else:
@@ -50,7 +52,7 @@ def show(reply: Reply, as_json: bool, stream: TextIO) -> None:
 
 def plain_table(table: Table) -> str:
     """Columns padded to the same width, two spaces apart; the same on every machine."""
-    rows = [table.header, *table.rows]
+    rows = [tuple(map(printable, row)) for row in (table.header, *table.rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.header))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
@@ -62,8 +64,14 @@ def _show_drawn(table: Table, stream: TextIO) -> None:
 
     drawn = Drawn(*table.header)
     for row in table.rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
     Console(file=stream).print(drawn)
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with control and format characters written out (`\\x1b`), but for those to keep: what stands in a record cannot steer a terminal."""
+    return "".join(character.encode("unicode_escape").decode() if unicodedata.category(character)[0] == "C" and character not in keep else character
+                   for character in text)
 
 
 @contextlib.contextmanager

@@ -68,6 +68,14 @@ def write_png(path: Path, pixels_HW3: np.ndarray) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+def small_webp(picture: Image.Image, side_px: int, quality: int) -> bytes:
+    """A lossy WebP of the picture for people to look at, its long side at most `side_px`."""
+    small, buffer = picture.copy(), io.BytesIO()
+    small.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    small.save(buffer, "WEBP", quality=quality)
+    return buffer.getvalue()
+
+
 def pixels_sha256(pixels_HW3: np.ndarray) -> str:
     """SHA-256 over shape and pixels; the same for any encoding of the same picture."""
     return hashlib.sha256(repr(pixels_HW3.shape).encode() + np.ascontiguousarray(pixels_HW3).tobytes()).hexdigest()

@@ -404,9 +404,31 @@ class RegressionReport(Versioned):
 
 
 class Acceptance(Versioned):
-    """Who accepted a result as baseline and why."""
+    """Why a result became the baseline, when, and from which commit."""
 
     reason: str
     accepted: str
     """UTC, ISO 8601."""
     result_digest: str
+    commit: str = ""
+    """Of the sana-bench that scored it; empty outside a checkout, and where it was accepted before this was kept."""
+    dirty: bool = False
+    """Whether that checkout had changes that were not committed."""
+
+
+class AcceptedState(Record):
+    """What a baseline was at one time: its acceptance and what it had scored, without anything of a single image."""
+
+    acceptance: Acceptance
+    num_images: int
+    """Of its suite."""
+    result: BenchmarkResult
+    guard: BenchmarkResult | None = None
+    """Of its guard suite, where it had one."""
+
+
+class BaselineHistory(Versioned):
+    """What a baseline was before it became what it is."""
+
+    states: tuple[AcceptedState, ...]
+    """Oldest first; what it is now stands in acceptance.json and result.json."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from sana_bench.errors import ConfigError, InsufficientSamplesError
 from sana_bench.extract import FeatureStore, Item, in_order
 from sana_bench.features import EXTRACTORS, Features
 from sana_bench.features.open_clip_models import declare
-from sana_bench.images import read_unaltered
+from sana_bench.images import read_unaltered, small_webp
 from sana_bench.measure import measure
 from sana_bench.metrics import METRICS, MetricContext, MetricEntry, SampleMetric, ScoredSample, SetMetric, Unscored, require_services, usual_metrics
 from sana_bench.models import device_in_identity, resolve_device
@@ -229,11 +228,7 @@ def _read_and_show(path: Path, sha256: str, view: Path) -> np.ndarray:
     from PIL import Image
 
     pixels = read_unaltered(path, sha256)
-    image = Image.fromarray(pixels)
-    image.thumbnail((VIEW_PX, VIEW_PX), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=85)
-    write_bytes(view, buffer.getvalue())
+    write_bytes(view, small_webp(Image.fromarray(pixels), VIEW_PX, quality=85))
     return pixels
 
 

@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from sana_bench.errors import InsufficientSamplesError
+from sana_bench.images import small_webp
 from sana_bench.metrics import METRICS, MetricEntry, register_metric
 from sana_bench.metrics.feature_distance import joined
 from sana_bench.records import BenchmarkResult, MetricResult, Provenance, Sample, Score, StageCost
@@ -92,16 +94,16 @@ def make_bundle(scores: Mapping[str, Sequence[float | None]], *, folder: Path = 
     return ResultBundle(folder, result, rows, statistics)
 
 
-def write_result_folder(bundle: ResultBundle, folder: Path) -> Path:
-    """A whole result folder, with keypoints and views."""
+def write_result_folder(bundle: ResultBundle, folder: Path, view_px: int = 8) -> Path:
+    """A whole result folder, with keypoints and views: noise of that side in pixels, another for every sample and digest."""
     for sample in bundle.result.samples:
-        picture = f"view of {sample.sample_id}, {bundle.result.digest}".encode()
-        write_bytes(folder / "views" / f"{sample.sample_id}.webp", picture)
+        pixels = np.random.default_rng(list(f"{sample.sample_id} {bundle.result.digest}".encode())).integers(0, 256, (view_px, view_px, 3), np.uint8)
+        write_bytes(folder / "views" / f"{sample.sample_id}.webp", small_webp(Image.fromarray(pixels), view_px, quality=85))
     write_bytes(folder / "keypoints.json", b"{}")
     if bundle.guard:
-        write_result_folder(bundle.guard, folder / GUARD_FOLDER)
+        write_result_folder(bundle.guard, folder / GUARD_FOLDER, view_px)
     for replicate in bundle.replicates:
-        write_result_folder(replicate, folder / SEEDS_FOLDER / str(replicate.training_seed))
+        write_result_folder(replicate, folder / SEEDS_FOLDER / str(replicate.training_seed), view_px)
     write_bundle(folder, bundle.result, bundle.scores, bundle.statistics)
     return folder
 

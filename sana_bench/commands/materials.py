@@ -1,4 +1,4 @@
-"""What runs rest on: baselines, third-party assets, prompt suites, the embedded model."""
+"""What runs rest on: third-party assets, prompt suites, the embedded model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.commands import KEEP, command
-from sana_bench.commands.settings import recorded_config
 from sana_bench.console import Reply, Table, megabytes
 from sana_bench.shipped import cache_folder
 from sana_bench.usage import Arguments, Parser, UsageError, one_of
@@ -16,13 +15,6 @@ from sana_bench.usage import Arguments, Parser, UsageError, one_of
 if TYPE_CHECKING:
     from sana_bench.prompt_check import Finding
     from sana_bench.prompts import PromptSuite
-
-
-def _accept_arguments(parser: Parser) -> None:
-    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="the run folder whose result becomes the baseline")
-    parser.add_argument("--as", metavar="NAME", dest="name", help="name of the baseline (default: the one that the run was compared with)")
-    parser.add_argument("--reason", metavar="TEXT", required=True,
-                        help="why this result is the one to compare with; kept beside it")
 
 
 def _assets_arguments(parser: Parser) -> None:
@@ -58,20 +50,6 @@ def _build_evidence_arguments(parser: Parser) -> None:
                         help="where the trainings keep their state (default: evidence-build in the cache folder)")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where the weights go (default: into the package)")
     parser.add_argument("--steps", metavar="N", type=int, help="length of each training, instead of the usual one")
-
-
-@command("accept", KEEP, _accept_arguments, 'sana-bench accept reports/RUN --reason "first run on the new base"')
-def run_accept(arguments: Arguments) -> Reply:
-    """make a run the baseline of its recipe
-
-    Copies the run's result into the baselines folder, with your reason. Nothing else ever changes a baseline.
-    """
-    from sana_bench.baselines import accept
-
-    config = recorded_config(arguments.run_dir)
-    folder = accept(arguments.run_dir, arguments.name or config.compare.baseline or config.name, arguments.reason, Path(config.run.baselines))
-    return Reply({"baseline": str(folder.resolve())},
-                 [f"accepted: {folder}", "the next run of this recipe is compared with it"])
 
 
 @command("assets", KEEP, _assets_arguments, "sana-bench assets list", "sana-bench assets pull",

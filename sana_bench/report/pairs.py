@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from sana_bench.errors import ReportError
-from sana_bench.images import read_image
+from sana_bench.images import image_size, read_image, small_webp
 from sana_bench.prompts import PromptSuite
 from sana_bench.records import MetricResult, RegressionReport, Verdict, WorstSample
 from sana_bench.report.overlays import Overlay, draw_overlay
@@ -99,7 +99,9 @@ class Album:
     """(side, result folder, keypoints by sample id)"""
 
     def shots(self, sample_id: str, side_px: int) -> tuple[Shot, ...]:
-        """Baseline first."""
+        """Baseline first. All at the size of the smallest view, since a baseline keeps thumbnails: no side may look sharper than the other by that."""
+        views = [_view(folder, sample_id) for _, folder, _ in self.sides]
+        side_px = min([side_px, *(max(image_size(view, ReportError)) for view in views if view.exists())])
         return tuple(_shot(side, folder, keypoints.get(sample_id), sample_id, side_px)
                      for side, folder, keypoints in self.sides)
 
@@ -124,20 +126,19 @@ def _keypoints(folder: Path) -> dict:
         raise ReportError(f"{path} is damaged ({error.errors()[0]['msg']}). Score again, or delete it to show no keypoints") from error
 
 
+def _view(folder: Path, sample_id: str) -> Path:
+    return folder / "views" / f"{sample_id}.webp"
+
+
 def _shot(side: str, folder: Path, keypoints: dict | None, sample_id: str, side_px: int) -> Shot:
     overlay = draw_overlay(keypoints) if keypoints else None
-    path = folder / "views" / f"{sample_id}.webp"
+    path = _view(folder, sample_id)
     if not path.exists():
         return Shot(side, "", 0, side_px, side_px, overlay)
     picture = Image.fromarray(read_image(path, ReportError))
-    if max(picture.size) <= side_px:
-        data = path.read_bytes()
-    else:
-        picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        picture.save(buffer, "WEBP", quality=WEBP_QUALITY)
-        data = buffer.getvalue()
-    return Shot(side, "data:image/webp;base64," + base64.b64encode(data).decode(), len(data), *picture.size, overlay)
+    data = small_webp(picture, side_px, WEBP_QUALITY) if max(picture.size) > side_px else path.read_bytes()
+    width, height = Image.open(io.BytesIO(data)).size
+    return Shot(side, "data:image/webp;base64," + base64.b64encode(data).decode(), len(data), width, height, overlay)
 
 
 def make_pairs(report: RegressionReport, candidate: ResultBundle, baseline: ResultBundle | None,
