@@ -84,8 +84,9 @@ def compare(candidate: ResultBundle, baseline: ResultBundle | None, settings: Co
         MetricError: a score or a value is not finite.
     """
     check_budgets(settings, measured_on([each for side in (candidate, baseline) if side for each in (side, side.guard)]))
+    guards = (candidate.guard, baseline and baseline.guard)
     sides = [_sides(candidate, baseline, baseline is not None, "score.suite"),
-             *([_sides(candidate.guard, baseline and baseline.guard, baseline is not None, "score.guard_suite")] if candidate.guard or baseline and baseline.guard else [])]
+             *([_sides(*guards, baseline is not None, "score.guard_suite")] if any(guards) else [])]
     judged = [_judge_suite(each, settings) for each in sides]
     verdicts = _settle([draft for suite in judged for draft in suite.drafts], settings)
     gated = _settle([draft_of(gate.metric, _suite_of(gate, sides), settings, gate, len(gates)) for gate in gates], settings)
