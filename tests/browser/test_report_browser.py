@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from sana_bench.cards import cards
 from sana_bench.report import write_report
 from tests.report_fixture import HOSTILE, make_run, make_suite
 
@@ -32,6 +34,7 @@ def browser():
 def report_path(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("report")
     report, candidate, baseline = make_run(root, make_suite(15, lambda index: HOSTILE if index == 2 else f"person {index}"), guard=True)
+    (candidate / "cards.json").write_text(json.dumps([card.model_dump(mode="json") for card in cards(("hand_rate", "face_rate"))]))
     return write_report(root / "run", report, candidate, baseline)
 
 
