@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sana_bench.errors import BaselineError, SanaBenchError, StoreError
 from sana_bench.locks import locked
+from sana_bench.progress import progress
 from sana_bench.records import Acceptance, AcceptedState, BaselineHistory, BenchmarkResult
 from sana_bench.results import GUARD_FOLDER, RESULT_FILE, ResultBundle, all_files_of, load_bundle
 from sana_bench.shipped import cache_folder, shipped_folder
@@ -27,7 +28,7 @@ from sana_bench.store import copy_files, digest_of, read_record, write_bytes, wr
 ACCEPTANCE_FILE, HISTORY_FILE = "acceptance.json", "history.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 THUMBNAIL_PX, THUMBNAIL_QUALITY = 640, 80
-"""Long side of a baseline's pictures: photographs take 42 kB each so and 118 kB as a run keeps them, so that 484 of them fit into version control."""
+"""Long side of a baseline's pictures: photographs take 37 kB each so and 102 kB as a run keeps them, so that hundreds of them fit into version control."""
 
 
 @dataclass(frozen=True)
@@ -180,11 +181,13 @@ def _without_images(result: BenchmarkResult) -> BenchmarkResult:
 
 def _copy(source: Path, files: list[str], target: Path) -> None:
     """Raises BaselineError where a picture cannot be decoded."""
-    for file in files:
-        if Path(file).parent.name == "views":
-            write_bytes(target / file, _thumbnail(source / file))
-        else:
-            copy_files(source, target, [file])
+    with progress("accept", len(files)) as tracker:
+        for file in files:
+            if Path(file).parent.name == "views":
+                write_bytes(target / file, _thumbnail(source / file))
+            else:
+                copy_files(source, target, [file])
+            tracker.advance()
 
 
 def _thumbnail(view: Path) -> bytes:
