@@ -411,9 +411,9 @@ class Acceptance(Versioned):
     """UTC, ISO 8601."""
     result_digest: str
     commit: str = ""
-    """Of the sana-bench that scored it; empty outside a checkout, and where it was accepted before this was kept."""
+    """Of its provenance: of the repository that it was scored in; empty outside of one, and where it was accepted before this was kept."""
     dirty: bool = False
-    """Whether that checkout had changes that were not committed."""
+    """Whether there were changes that were not committed."""
 
 
 class AcceptedState(Record):

@@ -48,11 +48,9 @@ def held_against_remedy(baseline: BenchmarkResult, section: str, keys: tuple[str
 
 def going_back(before: Provenance, after: Provenance) -> str:
     """How to get the code and the packages that the baseline was scored with; empty where they are these."""
-    steps = []
+    steps = [f"sana-bench {before.sana_bench}"] if before.sana_bench != after.sana_bench else []
     if before.commit and before.commit != after.commit:
         steps.append(f"git checkout {shlex.quote(before.commit[:12])}" + (", which had changes that were not committed" if before.dirty else ""))
-    elif before.sana_bench != after.sana_bench:
-        steps.append(f"pip install {shlex.quote(f'sana-bench=={before.sana_bench}')}")
     moved = [f"{name}=={number}" for name, number in before.packages.items() if after.packages.get(name) != number]
     if moved:
         steps.append(f"pip install {' '.join(map(shlex.quote, moved))}")

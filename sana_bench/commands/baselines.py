@@ -44,7 +44,8 @@ def run_accept(arguments: Arguments) -> Reply:
     name, place = arguments.name or config.compare.baseline or config.name, Path(config.run.baselines)
     folder = accept(arguments.run_dir, name, arguments.reason, place)
     accepted = read_baseline(name, place)
-    text = [f"accepted: {folder} ({megabytes(accepted.num_bytes)} MB), scored by {_code(accepted.state.result.provenance)}",
+    provenance = accepted.state.result.provenance
+    text = [f"accepted: {folder} ({megabytes(accepted.num_bytes)} MB" + (f", scored at commit {_commit(provenance)})" if provenance.commit else ")"),
             f"what it was before: sana-bench baselines diff {name}" if accepted.past else "",
             "the next run of this recipe is compared with it"]
     return Reply({"baseline": str(folder.resolve()), **_document(accepted)}, list(filter(None, text)))
@@ -55,7 +56,7 @@ def run_accept(arguments: Arguments) -> Reply:
 def run_baselines(arguments: Arguments) -> Reply:
     """list the accepted baselines, show their history, or how two differ
 
-    history shows every acceptance: when, why, and which code had scored it. diff takes two baselines, or a baseline and a run, and judges their
+    history shows every acceptance: when, why, and the commit that it was scored at. diff takes two baselines, or a baseline and a run, and judges their
     metrics pair by pair; or one baseline, which is held against what it was before its last acceptance: of that the values are kept, so
     that their differences have no intervals. What cannot be compared says why, and what else has changed is listed. A diff is no gate: its
     exit code is 0 whatever it shows.
@@ -74,18 +75,18 @@ def run_baselines(arguments: Arguments) -> Reply:
 
 
 def _list(found: list[Baseline]) -> Table:
-    header = ("baseline", "recipe", "suite", "images", "accepted", "times", "scored by", "MB", "from", "reason")
+    header = ("baseline", "recipe", "suite", "images", "accepted", "times", "commit", "MB", "from", "reason")
     return Table(header, [(each.name, each.state.result.name, f"{each.state.result.suite} {each.state.result.suite_version}", str(each.state.num_images),
-                           each.state.acceptance.accepted, str(len(each.past) + 1), _code(each.state.result.provenance), megabytes(each.num_bytes),
+                           each.state.acceptance.accepted, str(len(each.past) + 1), _commit(each.state.result.provenance), megabytes(each.num_bytes),
                            "shipped" if each.shipped else "local", each.state.acceptance.reason) for each in found])
 
 
 def _history(baseline: Baseline) -> list[str | Table]:
     rows = [(f"{baseline.name}@{number}", state.acceptance.accepted, state.result.digest, f"{state.result.suite} {state.result.suite_version}",
-             str(state.num_images), _code(state.result.provenance), state.acceptance.reason)
+             str(state.num_images), _commit(state.result.provenance), state.acceptance.reason)
             for number, state in enumerate((*baseline.past, baseline.state), 1)]
     hint = [f"how the last two differ: sana-bench baselines diff {baseline.name}"] if baseline.past else []
-    return [Table(("state", "accepted", "result", "suite", "images", "scored by", "reason"), rows), *hint]
+    return [Table(("state", "accepted", "result", "suite", "images", "commit", "reason"), rows), *hint]
 
 
 def _diff(names: list[str], folder: Path, config) -> Reply:
@@ -115,11 +116,9 @@ def _diff_text(found: Diff) -> list[str | Table]:
             *([Table(("what else has changed", "before", "after"), moved)] if moved else ["settings, code, packages, machine and data are the same"])]
 
 
-def _code(provenance: Provenance) -> str:
-    """`81ca74d8fe30 with changes`, or the version of an installed sana-bench."""
-    if not provenance.commit:
-        return f"sana-bench {provenance.sana_bench or MISSING}"
-    return provenance.commit[:12] + (" with changes" if provenance.dirty else "")
+def _commit(provenance: Provenance) -> str:
+    """`81ca74d8fe30 with changes`"""
+    return (provenance.commit[:12] or MISSING) + (" with changes" if provenance.dirty else "")
 
 
 def _document(baseline: Baseline) -> dict:
