@@ -114,15 +114,7 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
     if not NAME.fullmatch(name):
         raise BaselineError(f'"{name}" cannot name a baseline: lower-case letters, digits, ".", "-" and "_" only')
     bundle = load_bundle(result_folder)
-    files = all_files_of(bundle)
-    missing = [file for file in files if not (result_folder / file).is_file()]
-    if missing:
-        raise BaselineError(f"{result_folder} lacks {len(missing)} file(s) that reports need, first {missing[0]}. "
-                            f"Score again")
-    for side in filter(None, (bundle, bundle.guard)):
-        if side.result.num_prompts_left:
-            raise BaselineError(f"{result_folder} stopped early: {side.result.num_prompts_left} prompts of {side.result.suite} were not drawn, and a "
-                                f"baseline must be whole. Run it once more with --set compare.num_looks=1, which draws only the rest, and accept that")
+    files = _whole(result_folder, bundle)
     target = folder.expanduser() / name
     fresh = target.with_name(f".{name}.{uuid.uuid4().hex}")
     try:
@@ -139,6 +131,20 @@ def accept(result_folder: Path, name: str, reason: str, folder: Path) -> Path:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return target
+
+
+def _whole(result_folder: Path, bundle: ResultBundle) -> list[str]:
+    """Its files. Raises BaselineError where one is missing, or where the result is of a part of its suite only."""
+    files = all_files_of(bundle)
+    missing = [file for file in files if not (result_folder / file).is_file()]
+    if missing:
+        raise BaselineError(f"{result_folder} lacks {len(missing)} file(s) that reports need, first {missing[0]}. "
+                            f"Score again")
+    for side in filter(None, (bundle, bundle.guard)):
+        if side.result.num_prompts_left:
+            raise BaselineError(f"{result_folder} stopped early: {side.result.num_prompts_left} prompts of {side.result.suite} were not drawn, and a "
+                                f"baseline must be whole. Run it once more with --set compare.num_looks=1, which draws only the rest, and accept that")
+    return files
 
 
 def _acceptance(reason: str, bundle: ResultBundle) -> Acceptance:
