@@ -88,6 +88,11 @@ def only_the_answer_on_stdout() -> Iterator[TextIO]:
         os.close(kept)
 
 
+def printable(text: str) -> str:
+    """Control characters and the like as they would stand in a Python string."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def number(value: float | None) -> str:
     return MISSING if value is None else f"{value:.4g}"
 

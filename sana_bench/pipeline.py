@@ -17,7 +17,7 @@ from sana_bench.data.manifest import check_apart
 from sana_bench.errors import DataError, SanaBenchError
 from sana_bench.external_images import MAKER, config_for, suite_of, take_in
 from sana_bench.features.open_clip_models import declare
-from sana_bench.gates.check import check_gates, judgeable_parts
+from sana_bench.gates.check import check_gates, judgeable_parts, judgeable_sides
 from sana_bench.generate import find_sample_set, generate
 from sana_bench.guard import GUARD_PREFIX, Part, parts_of
 from sana_bench.looks import at_confidence, everything_decided, look_of, planned_looks, settings_at
@@ -261,6 +261,7 @@ def _make_run_folder(config: RunConfig, run_dir: Path, candidate: ResultBundle, 
     declare(config.score.clip_model)
     with measure() as meter:
         baseline = load_bundle(baseline_folder) if baseline_folder else None
+        check_gates(config.gate, judgeable_sides(candidate, baseline))
         report = compare(candidate, baseline, settings_at(config.compare, look), name, config.gate)
         if look:
             report = report.model_copy(update={"look": look, "headline": f"{report.headline} {look.reason}"})

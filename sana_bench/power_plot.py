@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sana_bench.console import printable
 from sana_bench.errors import ReportError
-from sana_bench.history.text import printable
 from sana_bench.power import Design, design, power_at
 from sana_bench.power_plan import MetricPlan, PowerPlan
 from sana_bench.sensitivity import MAX_PROMPTS

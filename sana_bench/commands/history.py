@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.commands import KEEP, command
-from sana_bench.console import Reply
+from sana_bench.console import Reply, printable
 from sana_bench.usage import Arguments, Parser, UsageError
 
 if TYPE_CHECKING:
@@ -61,8 +61,6 @@ def run_history(arguments: Arguments) -> Reply:
 
 
 def _tell(left_out: Sequence[str]) -> None:
-    from sana_bench.history.text import printable
-
     if left_out:
         print(f"left out, since it cannot be read ({len(left_out)}):", *(f"  {printable(problem)}" for problem in left_out), sep="\n", file=sys.stderr)
 

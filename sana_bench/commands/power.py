@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sana_bench.commands import LOOK, command
 from sana_bench.commands.settings import config_arguments, config_of, recorded_config
-from sana_bench.console import MISSING, Reply, Table, number
+from sana_bench.console import MISSING, Reply, Table, number, printable
 from sana_bench.usage import Arguments, Parser
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ def run_power(arguments: Arguments) -> Reply:
 
 def _text(plan: PowerPlan, plot: Path | None, in_detail: bool) -> list[str | Table]:
     """Names and reasons come from records, so nothing in them steers a terminal."""
-    from sana_bench.history.text import printable
-
     run, shown = plan.run, plan.metrics
     sides = "two variants in pairs" if run.before else "one side alone"
     pilot = f"{run.after.result.suite}, {run.num_prompts} prompts x {run.num_images_per_prompt}, {sides}"

@@ -12,6 +12,7 @@ from sana_bench.metrics import METRICS
 from sana_bench.metrics.perceived import ATTRIBUTES
 from sana_bench.records import BenchmarkResult
 from sana_bench.registry import near_names
+from sana_bench.results import ResultBundle
 from sana_bench.score import chosen_metrics
 from sana_bench.selftest.results import why_not_judged
 from sana_bench.tags import tags_of
@@ -43,6 +44,11 @@ def judgeable_results(results: Iterable[BenchmarkResult]) -> list[Judgeable]:
         by_suite.setdefault(result.suite, []).append(result)
     return [Judgeable(suite, {each.metric: each.not_judged for side in reversed(sides) for each in side.results},
                       frozenset(tag for side in sides for tags in side.prompt_tags.values() for tag in tags)) for suite, sides in by_suite.items()]
+
+
+def judgeable_sides(candidate: ResultBundle, baseline: ResultBundle | None) -> list[Judgeable]:
+    """Of what is about to be compared, the guard suites among it."""
+    return judgeable_results(bundle.result for side in (candidate, baseline) if side for bundle in (side, side.guard) if bundle)
 
 
 def check_gates(gates: Sequence[GateSection], judgeable: Sequence[Judgeable]) -> None:

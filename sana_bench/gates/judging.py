@@ -11,11 +11,13 @@ from sana_bench.compare import compare
 from sana_bench.config import GateSection, RunConfig
 from sana_bench.errors import BaselineError, MetricError
 from sana_bench.features.open_clip_models import declare
-from sana_bench.gates.check import check_gates, judgeable_results
-from sana_bench.records import RegressionReport
+from sana_bench.gates.check import check_gates, judgeable_sides
+from sana_bench.looks import at_confidence, settings_at
+from sana_bench.records import Look, RegressionReport
 from sana_bench.results import ResultBundle, load_bundle
+from sana_bench.store import read_record
 
-BASELINE_COPY = "baseline"
+BASELINE_COPY, REPORT_RECORD = "baseline", "regression.json"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class JudgedRun:
     baseline: ResultBundle | None
     """None where the run had none: whatever compares is then `missing`."""
     baseline_name: str
+    look: Look | None = None
+    """At which the run stopped, where it took several: its verdicts are as strict as that look was."""
 
     def judge(self, gates: tuple[GateSection, ...]) -> RegressionReport:
         """The verdict; without gates on every metric.
@@ -34,12 +38,11 @@ class JudgedRun:
             SanaBenchError: a gate asks what does not exist, the sides cannot be compared at all, or nothing was measured.
         """
         declare(self.config.score.clip_model)
-        check_gates(gates, judgeable_results(bundle.result for side in (self.candidate, self.baseline) if side
-                                             for bundle in (side, side.guard) if bundle))
-        report = compare(self.candidate, self.baseline, self.config.compare, self.baseline_name, gates)
+        check_gates(gates, judgeable_sides(self.candidate, self.baseline))
+        report = compare(self.candidate, self.baseline, settings_at(self.config.compare, self.look), self.baseline_name, gates)
         if not report.deciding:
             raise MetricError("nothing can be judged: neither the run nor its baseline was measured on any metric")
-        return report
+        return report.model_copy(update={"look": self.look})
 
 
 def open_run(folder: Path, baseline: str | None = None) -> JudgedRun:
@@ -51,11 +54,12 @@ def open_run(folder: Path, baseline: str | None = None) -> JudgedRun:
     Raises:
         SanaBenchError: a folder or a record is missing or damaged, or there is no such baseline.
     """
-    candidate, config = load_bundle(folder), recorded_config(folder)
+    candidate, config, record, copy = load_bundle(folder), recorded_config(folder), folder / REPORT_RECORD, folder / BASELINE_COPY
+    look = read_record(record, RegressionReport).look if record.exists() else None
+    look = at_confidence(look, config) if look else None
     if baseline is None:
-        copy = folder / BASELINE_COPY
-        return JudgedRun(config, candidate, load_bundle(copy) if copy.is_dir() else None, config.compare.baseline or config.name)
+        return JudgedRun(config, candidate, load_bundle(copy) if copy.is_dir() else None, config.compare.baseline or config.name, look)
     place = find_baseline(baseline, Path(config.run.baselines))
     if place is None:
         raise BaselineError(f'no baseline "{baseline}" was accepted in {Path(config.run.baselines).absolute()}, and none of that name comes with sana-bench')
-    return JudgedRun(config, candidate, load_bundle(place), baseline)
+    return JudgedRun(config, candidate, load_bundle(place), baseline, look)

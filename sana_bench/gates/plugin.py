@@ -172,6 +172,6 @@ def _given(config: pytest.Config) -> JudgedRun:
 
 def _message(error: SanaBenchError) -> str:
     """Names in it may come from somebody else's run folder."""
-    from sana_bench.report.verdict_text import printable
+    from sana_bench.report.verdict_text import one_line
 
-    return "sana-bench: " + "\n  ".join(map(printable, str(error).splitlines()))
+    return "sana-bench: " + "\n  ".join(map(one_line, str(error).splitlines()))

@@ -8,8 +8,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sana_bench.console import printable
 from sana_bench.history.series import History, Segment, Series
-from sana_bench.history.text import commit_of, printable
+from sana_bench.history.text import commit_of
 from sana_bench.store import write_bytes
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from sana_bench.console import MISSING, Table, interval, number
+from sana_bench.console import MISSING, Table, interval, number, printable
 from sana_bench.history.changes import ALPHA, MIN_SIDE, Change
 from sana_bench.history.query import Answer
 from sana_bench.history.rows import HistoryRow
@@ -14,11 +14,6 @@ from sana_bench.history.series import History, Segment, Series
 SHORT = 7
 HEADER = ("metric", "better", "runs", "last", "interval", "unit", "since previous", "commit", "when", "changes beyond chance")
 POINT = ("commit", "dirty", "run", "training_seed", "source", "result_digest", "value", "ci_low", "ci_high", "num_scored", "outcome")
-
-
-def printable(text: str) -> str:
-    """Control characters and the like as they would stand in a Python string."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def commit_of(row: HistoryRow) -> str:

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sana_bench.console import Table, plain_table
+from sana_bench.console import Table, plain_table, printable
 from sana_bench.records import RegressionReport, Verdict, WorstSample
 from sana_bench.report.wording import OUTCOMES, interval, number, percent, probability, signed
 
 MAX_WORST = 5
 
 
-def printable(text: str) -> str:
-    """One line in which what steers a terminal, or turns the direction of reading, stands as an escape."""
-    return "".join(character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode() for character in " ".join(text.split()))
+def one_line(text: str) -> str:
+    """In which what steers a terminal, or turns the direction of reading, stands as an escape."""
+    return printable(" ".join(text.split()))
 
 
 def verdict_label(verdict: Verdict) -> str:
     """The gate's name, or what was judged, as `hand_rate[tiny_humans]`; without `::`, which parts the names of tests."""
-    return printable(verdict.gate or f"{verdict.metric}[{verdict.suite}]").replace("::", ":")
+    return one_line(verdict.gate or f"{verdict.metric}[{verdict.suite}]").replace("::", ":")
 
 
 def slice_of(verdict: Verdict) -> str:
     """`tiny_humans, tag portrait`"""
     part = f"tag {verdict.tag}" if verdict.tag else verdict.group
-    return printable(", ".join(filter(None, [verdict.suite, part])))
+    return one_line(", ".join(filter(None, [verdict.suite, part])))
 
 
 def verdict_line(verdict: Verdict) -> str:
     """Outcome and reason in one line."""
-    return f"{verdict_label(verdict)} {OUTCOMES[verdict.outcome].label}: {printable(verdict.reason)}"
+    return f"{verdict_label(verdict)} {OUTCOMES[verdict.outcome].label}: {one_line(verdict.reason)}"
 
 
 def verdict_text(verdict: Verdict, report: RegressionReport, page: Path | None) -> str:
@@ -39,7 +39,7 @@ def verdict_text(verdict: Verdict, report: RegressionReport, page: Path | None) 
     Args:
         page: report.html, to look at those pairs; None where there is none.
     """
-    facts = Table(("metric", f"{printable(verdict.metric)} ({'higher' if verdict.higher_is_better else 'lower'} is better)"), _facts(verdict, report))
+    facts = Table(("metric", f"{one_line(verdict.metric)} ({'higher' if verdict.higher_is_better else 'lower'} is better)"), _facts(verdict, report))
     parts = [verdict_line(verdict), plain_table(facts)]
     worst = worst_of(verdict, report)[:MAX_WORST]
     if worst:
@@ -56,7 +56,7 @@ def worst_of(verdict: Verdict, report: RegressionReport) -> tuple[WorstSample, .
 
 
 def _facts(verdict: Verdict, report: RegressionReport) -> list[tuple[str, str]]:
-    unit = f" {printable(verdict.unit)}" if verdict.unit else ""
+    unit = f" {one_line(verdict.unit)}" if verdict.unit else ""
     compared = [("difference", f"{signed(verdict.difference)}{unit}"), (f"{percent(report.confidence)} interval", interval(verdict.ci_low, verdict.ci_high)),
                 ("budget", f"{number(verdict.budget)}{unit}"), ("pairs", f"{verdict.num_pairs} of {verdict.num_prompts} prompts"),
                 ("training seeds", str(verdict.num_training_seeds))]
@@ -75,5 +75,5 @@ def _known(value: float | None, show: Callable[[float], str]) -> str:
 
 def _worst_table(worst: tuple[WorstSample, ...]) -> Table:
     return Table(("sample", "prompt", "baseline", "candidate", "difference", "budgets lost"),
-                 [(printable(each.sample_id), printable(each.prompt_id), number(each.baseline), number(each.candidate), signed(each.difference),
+                 [(one_line(each.sample_id), one_line(each.prompt_id), number(each.baseline), number(each.candidate), signed(each.difference),
                    number(each.harm)) for each in worst])

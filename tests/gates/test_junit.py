@@ -11,7 +11,7 @@ import pytest
 from sana_bench.records import RegressionReport, Verdict, WorstSample
 from sana_bench.report import write_report
 from sana_bench.report.junit import properties_of, render_junit
-from sana_bench.report.verdict_text import MAX_WORST, printable, verdict_label, verdict_text
+from sana_bench.report.verdict_text import MAX_WORST, one_line, verdict_label, verdict_text
 from tests.report_fixture import HOSTILE, METRICS, PROVENANCE, make_run, make_suite
 
 STEERING = "\x1b[2J\x1b]0;title\x07\r\n\u202e\x00\ud800\ufffe" + HOSTILE
@@ -122,7 +122,7 @@ def test_a_twin_of_a_text_from_a_record_cannot_steer_or_break_anything() -> None
     assert [element.tag for element in root.iter() if element.tag not in ("properties", "property")] == ["testsuites", "testsuite", "testcase", "failure"]
     assert "<script>alert" in root.find(".//failure").text and root.find(".//testcase").get("name") == verdict_label(hostile)
     assert "::" not in verdict_label(verdict(gate="a::b"))
-    assert printable("a\n b\x1b\u202e") == "a b\\x1b\\u202e"
+    assert one_line("a\n b\x1b\u202e") == "a b\\x1b\\u202e"
 
 
 def test_the_report_of_a_run_has_it_beside(tmp_path: Path) -> None:

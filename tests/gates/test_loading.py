@@ -10,11 +10,14 @@ from sana_bench.config import GateSection, load_config
 from sana_bench.errors import ConfigError
 from sana_bench.gates.check import check_gates, judgeable_parts, judgeable_results
 from sana_bench.gates.files import load_gates
+from sana_bench.gates.judging import open_run
 from sana_bench.guard import parts_of
 from sana_bench.metrics import METRICS
-from sana_bench.pipeline import check_inputs
+from sana_bench.pipeline import check_inputs, compare_run_folder
+from sana_bench.records import Look
+from sana_bench.store import write_record
 from tests.bundles import make_bundle
-from tests.gates.runs import BASE
+from tests.gates.runs import BASE, LIKE, write_run
 
 GATES = """
 [[gate]]
@@ -153,3 +156,21 @@ def test_a_run_refuses_such_gates_before_it_draws_anything(tmp_path: Path, overr
 def test_a_run_accepts_gates_on_what_it_will_measure() -> None:
     config = load_config("tiny", ('gate=[{metric = "hand_rate", tag = "studio"}, {metric = "hand_rate", group = "gender=feminine"}]',))
     check_gates(config.gate, judgeable_parts(parts_of(config)))
+
+
+def test_a_finished_run_is_not_compared_again_by_a_gate_that_nobody_can_hold(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {"hand_rate": BASE})
+    config = load_config("tiny", ('gate=[{metric = "hand_rat"}]', f"run.baselines={tmp_path}", "compare.baseline=none"))
+    with pytest.raises(ConfigError, match='no metric "hand_rat". Did you mean "hand_rate"'):
+        compare_run_folder(run, config)
+    assert sorted(tmp_path.iterdir()) == [run]
+
+
+def test_a_run_that_stopped_at_a_look_is_judged_as_strictly_as_it_was_there(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {"hand_rate": LIKE}, {"hand_rate": BASE})
+    plain = open_run(run).judge(())
+    look = Look(number=1, num_prompts=(12, 24), num_images=12, num_suite_images=24, confidence=0.5, reason="told")
+    write_record(run / "regression.json", plain.model_copy(update={"look": look}))
+    judged = open_run(run).judge(())
+    assert plain.confidence == 0.95 < judged.confidence and judged.look.number == 1
+    assert judged.verdicts[0].ci_high - judged.verdicts[0].ci_low > plain.verdicts[0].ci_high - plain.verdicts[0].ci_low

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from sana_bench.cli import main
+from sana_bench.console import printable
 from sana_bench.errors import HistoryError
 from sana_bench.history.collect import Collection, collect
 from sana_bench.history.query import ask
 from sana_bench.history.rows import read_rows, write_rows
 from sana_bench.history.series import make_history
-from sana_bench.history.text import history_document, printable
+from sana_bench.history.text import history_document
 from tests.history_fixture import NUM_PROMPTS, commit, made, prompt_scores, run_bundle, write_run
 from tests.report_fixture import HOSTILE
 
