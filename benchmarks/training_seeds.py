@@ -5,7 +5,8 @@ each prompt a little differently for no reason but chance: that much the interva
 does not hold, and what another seed of the same recipe may do to its verdict. Then the half width of the interval of the difference to the base model,
 with one fine-tune and with all of them, and the outcome that each fine-tune alone would have had.
 
-What is in the store is not made again, so that a run that was stopped goes on, and one more seed costs that seed. Drawing takes longest:
+What is in the store is not made again, so that a run that was stopped goes on, and one more seed costs that seed. Drawing takes longest. A smaller
+--side is faster, but below 2048 px tiny-sana draws few people that can be found, so that the metrics of faces, hands and bodies say little there:
 
     python benchmarks/training_seeds.py                          # 4 seeds of the recipe `tiny` at 2048 px: 7 minutes each on two idle cores
     python benchmarks/training_seeds.py --seeds 8 --side 1024 --plot seeds.png
