@@ -5,7 +5,8 @@ each prompt a little differently for no reason but chance: that much the interva
 does not hold, and what another seed of the same recipe may do to its verdict. Then the half width of the interval of the difference to the base model,
 with one fine-tune and with all of them, and the outcome that each fine-tune alone would have had.
 
-What is in the store is not made again, so that a run that was stopped goes on, and one more seed costs that seed. Drawing takes longest:
+What is in the store is not made again, so that a run that was stopped goes on, and one more seed costs that seed. Drawing takes longest. A smaller
+--side is faster, but below 2048 px tiny-sana draws few people that can be found, so that the metrics of faces, hands and bodies say little there:
 
     python benchmarks/training_seeds.py                          # 4 seeds of the recipe `tiny` at 2048 px: 7 minutes each on two idle cores
     python benchmarks/training_seeds.py --seeds 8 --side 1024 --plot seeds.png
@@ -98,14 +99,15 @@ def spreads_of(fine_tunes: ResultBundle, base: ResultBundle, config: RunConfig) 
                 for each in (*each_alone, fine_tunes)]
     spreads = []
     for result in fine_tunes.result.results:
+        if any(each.metric == result.metric and each.value is None for side in each_alone for each in side.result.results):
+            continue
         pairs = make_pairs(result, fine_tunes, fine_tunes)
         try:
             values_K, expected = pairs.seed_values(1), expected_spread(pairs)
         except InsufficientSamplesError:
             continue
-        if len(values_K) == len(each_alone):
-            *alone, together = (by_metric[result.metric] for by_metric in verdicts)
-            spreads.append(Spread(result, values_K, expected, tuple(alone), together))
+        *alone, together = (by_metric[result.metric] for by_metric in verdicts)
+        spreads.append(Spread(result, values_K, expected, tuple(alone), together))
     return spreads
 
 
@@ -113,9 +115,14 @@ def expected_spread(pairs: Pairs) -> float:
     """SD between seeds that independent noise of their prompts would make, by a jackknife over prompts of every two seeds' difference.
 
     For the mean of one value a prompt and seed this is the square root of the residual mean square of the two-way layout over the number of prompts.
+
+    Raises:
+        InsufficientSamplesError: some seed has no value without some prompt.
     """
     prompts_N = np.asarray(pairs.prompt_ids)
     names = np.unique(prompts_N)
+    if pairs.values is not None and any(len(set(prompts_N[~np.isnan(values_N)])) < 2 for values_N in pairs.values[1]):
+        raise InsufficientSamplesError("a seed has values of one prompt only")
     left_out_KP = np.array([[pairs.value_of(1, seed, np.flatnonzero(prompts_N != name)) for name in names] for seed in range(pairs.num_seeds[1])])
     effects_KP = left_out_KP - left_out_KP.mean(axis=1, keepdims=True)
     return math.sqrt((len(names) - 1) / len(names) * effects_KP.var(axis=0, ddof=1).sum())

@@ -13,7 +13,7 @@ from sana_bench.config import CompareSection
 from sana_bench.pairs import Pairs
 from sana_bench.records import GroupScore
 from sana_bench.significance import FEW_PERMUTATIONS, MOST_PERMUTATIONS, label_permutation_test, sign_flip_test, t_test
-from sana_bench.statistics import Interval, cluster_sums, jackknife, mean_estimate, share_bounds, standard_error, student_interval, t_quantile
+from sana_bench.statistics import Interval, jackknife, mean_estimate, share_bounds, student_interval, t_quantile
 
 Test = Literal["", "sign flips", "label permutation", "t"]
 
@@ -83,8 +83,9 @@ def _between_seeds(pairs: Pairs, settings: CompareSection, num_prompts: int) -> 
     """
     if pairs.values is not None:
         before, after = pairs.means()
-        sums_P, counts_P = cluster_sums(after - before, pairs.prompt_ids)
-        value, prompt_error = float((after - before).mean()), standard_error(sums_P, counts_P) if num_prompts > 1 else None
+        interval, prompt_error = mean_estimate(after - before, pairs.prompt_ids, confidence=settings.confidence, num_resamples=settings.num_resamples,
+                                               seed=settings.seed, bounds=share_bounds(before, after))
+        value = interval.value
     else:
         value, prompt_error, _ = jackknife(lambda at: pairs.value(1, at) - pairs.value(0, at), pairs.prompt_ids)
     if prompt_error is None:

@@ -98,7 +98,7 @@ def draft_of(name: str, sides: Sides, settings: CompareSection, gate: GateSectio
         return settled("inconclusive" if limits else "missing", "" if limits else "the candidate has no value on it", limits)
     if not sides.accepted:
         return settled("missing", sides.obstacle, limits)
-    missing = why_missing(before, after)
+    missing = why_missing(before, after) or _without_a_set(known, sides)
     if missing:
         return settled("inconclusive" if scored_nowhere(before, after) or below_judging(before, after) else "missing", missing, limits)
     reason = sides.obstacle or metric_obstacle(before, after, sides.baseline.result, sides.candidate.result)
@@ -197,6 +197,15 @@ def harms(result: MetricResult, pairs: Pairs, budget: float) -> list[WorstSample
     found = [WorstSample(sample_id=name, prompt_id=prompt, metric=result.metric, baseline=before, candidate=after, difference=after - before,
                          harm=loss_in_budgets(result, after - before, budget)) for name, prompt, before, after in rows]
     return [each for each in found if each.harm > 0]
+
+
+def _without_a_set(result: MetricResult, sides: Sides) -> str:
+    """Which fine-tune has no value on a set metric: unlike a sample, its set cannot be left to the others. Nothing where all have one."""
+    for side, bundle in (("baseline", sides.baseline), ("candidate", sides.candidate)):
+        for seed in bundle.replicates if result.kind == "set" else ():
+            if all(each.value is None for each in seed.result.results if each.metric == result.metric):
+                return f"the {side} has no value on it from training seed {seed.training_seed}"
+    return ""
 
 
 def _num_seeds(candidate: ResultBundle | None) -> int:

@@ -79,6 +79,22 @@ def test_seeds_of_a_set_metric_are_in_the_error_too():
     assert found.test == "t" and 0 < found.seed_error < found.error and found.degrees_of_freedom < 11
 
 
+def test_seeds_that_agree_on_every_prompt_do_not_exclude_what_so_few_prompts_cannot_show():
+    """Nothing found on either side in eight prompts, by three fine-tunes: that is not to be sure of no change."""
+    none = [0.0] * 8
+    found = measure_difference(pairs_of(bundle(none), bundle(none, [none, none])), SETTINGS)
+    assert found.interval.value == 0 and found.interval.high > 0.2 and found.p_value == pytest.approx(1)
+
+
+def test_a_seed_without_a_value_on_a_set_metric_is_missing_and_said():
+    with set_metric_registered():
+        whole, few = (make_bundle({}, sets={SET_METRIC: values}) for values in ([1.0, 2, 3, 4, 5, 6, 7], [1.0, None, None, None, None, None, None]))
+        few = replace(few, result=few.result.model_copy(update={"results": tuple(each.model_copy(update={"value": None}) for each in few.result.results),
+                                                                "config": {"train": {"seed": 1}}}), statistics={})
+        verdict = compare(replace(whole, replicates=(few,)), whole, SETTINGS, "base").verdicts[0]
+    assert verdict.outcome == "missing" and verdict.reason == "the candidate has no value on it from training seed 1"
+
+
 def test_a_sample_that_one_seed_has_not_scored_is_that_of_the_others():
     before, after = [0.0] * 6, [[1.0, None, 1, 1, 1, 1], [3.0, 2, None, 3, 3, 3]]
     pairs = pairs_of(bundle(before), bundle(after[0], after[1:]))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.training_seeds import expected_spread
+from sana_bench.errors import InsufficientSamplesError
 from sana_bench.pairs import Pairs, make_pairs
 from tests.bundles import make_bundle, make_replicates, set_metric_registered
 
@@ -42,3 +43,9 @@ def test_of_a_set_metric_too():
         several = make_replicates([make_bundle({}, sets={entry.name: draw.normal(size=20).tolist()}) for _ in range(3)])
         pairs = make_pairs(several.result.results[0], several, several)
         assert 0 < expected_spread(pairs) < 1
+
+
+def test_a_seed_that_is_scored_on_one_prompt_alone_is_too_few():
+    several = make_replicates([make_bundle({"hand_rate": values}) for values in ([0.1, 0.2, 0.3], [0.4, None, None])])
+    with pytest.raises(InsufficientSamplesError):
+        expected_spread(make_pairs(several.result.results[0], several, several))
