@@ -161,3 +161,11 @@ def test_a_killed_run_goes_on_and_ends_the_same(job, bases, micro, baselines, tm
     assert done.returncode == 1 and report.look == expected.report.look and report.verdicts == expected.report.verdicts
     images = [{path.name: path.read_bytes() for path in folder.glob("store/samples/*/*.png")} for folder in (job.parent, unbroken.parent)]
     assert images[0] == images[1] and len(images[0]) == 12
+
+
+def test_every_training_seed_is_drawn_as_far_as_the_look_sees(job, bases, drawn):
+    outcome = run_job(job, bases["grey"], "noise", CLEAR, "compare.num_looks=2", "train.trainer=lora", "train.num_seeds=2")
+    look, result = outcome.report.look, read_record(outcome.run_dir / "result.json", BenchmarkResult)
+    others = [read_record(path, BenchmarkResult) for path in outcome.run_dir.glob("seeds/*/result.json")]
+    assert (look.number, outcome.report.gates[0].outcome, outcome.report.gates[0].num_training_seeds) == (1, "regressed", 2)
+    assert [each.num_prompts_left for each in (result, *others)] == [12, 12] and len(drawn) == 24
