@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
@@ -70,8 +69,7 @@ def _show_drawn(table: Table, stream: TextIO) -> None:
 
 def printable(text: str, keep: str = "") -> str:
     """The text with control and format characters written out (`\\x1b`), but for those to keep: what stands in a record cannot steer a terminal."""
-    return "".join(character.encode("unicode_escape").decode() if unicodedata.category(character)[0] == "C" and character not in keep else character
-                   for character in text)
+    return "".join(each if each.isprintable() or each in keep else each.encode("unicode_escape").decode() for each in text)
 
 
 @contextlib.contextmanager
@@ -86,11 +84,6 @@ def only_the_answer_on_stdout() -> Iterator[TextIO]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-
-
-def printable(text: str) -> str:
-    """Control characters and the like as they would stand in a Python string."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def number(value: float | None) -> str:

@@ -16,11 +16,9 @@ from sana_bench.errors import HistoryError, SanaBenchError, StoreError
 from sana_bench.history.rows import HistoryRow, read_rows
 from sana_bench.pipeline import REPORT_RECORD
 from sana_bench.records import BenchmarkResult, MetricResult, RegressionReport, Verdict
-from sana_bench.results import GUARD_FOLDER, RESULT_FILE, SCORES_FILE
+from sana_bench.results import GUARD_FOLDER, RESULT_FILE, SCORES_FILE, SEEDS_FOLDER
 from sana_bench.store import digest_of, read_record
 
-SEEDS_FOLDER = "seeds"
-"""Of a run: a result folder for each fine-tune from another training seed."""
 NO_RUNS = {"baseline", "views"}
 """Folders of a run that hold no result of its own: what it was held against, and pictures."""
 
