@@ -26,8 +26,8 @@ was lost, and below the metric's fewest_images nothing is judged: then it is `in
 A gate asks this of one metric on a whole suite or a slice, with a budget of its own; and may set a floor or a ceiling to the candidate's own value:
 it is `regressed` where the value's interval lies beyond, `inconclusive` where it reaches beyond, and the worse of both demands counts.
 
-`regressed`, `missing` and `not_comparable` fail; `inconclusive` fails a gate that does not say otherwise. Where no gate is declared, every metric
-decides, and what is inconclusive passes: a run that measures everything would never pass else.
+`regressed`, `missing` and `not_comparable` fail; `inconclusive` fails a gate that does not say otherwise. On a suite that no gate asks about every
+metric decides, and what is inconclusive passes: a run that measures everything would never pass else.
 """
 
 from __future__ import annotations
@@ -88,14 +88,17 @@ def compare(candidate: ResultBundle, baseline: ResultBundle | None, settings: Co
     sides = [_sides(candidate, baseline, baseline is not None, "score.suite"),
              *([_sides(*guards, baseline is not None, "score.guard_suite")] if any(guards) else [])]
     judged = [_judge_suite(each, settings) for each in sides]
-    verdicts = _settle([draft for suite in judged for draft in suite.drafts], settings)
-    gated = _settle([draft_of(gate.metric, _suite_of(gate, sides), settings, gate, len(gates)) for gate in gates], settings)
-    deciding = gated or verdicts
+    asked = [draft_of(gate.metric, _suite_of(gate, sides), settings, gate, len(gates)) for gate in gates]
+    drafts, about = [draft for suite in judged for draft in suite.drafts], {draft.verdict.suite for draft in asked}
+    deciding = _settle([*asked, *(draft for draft in drafts if draft.verdict.suite not in about)], settings)
+    gated, others = deciding[:len(asked)], deciding[len(asked):]
+    shown = _settle([draft for draft in drafts if draft.verdict.suite in about], settings)
+    verdicts = sorted((*shown, *others), key=lambda verdict: [each.suite for each in sides].index(verdict.suite))
     failed = not deciding or not all(verdict.passed for verdict in deciding)
     return RegressionReport(
         outcome="regressed" if failed else "passed",
         headline=headline(deciding, suite=candidate.result.suite, failed=failed, compared=baseline is not None, baseline_name=baseline_name,
-                          obstacle=sides[0].obstacle, gated=bool(gates)),
+                          obstacle=sides[0].obstacle),
         verdicts=tuple(verdicts), gates=tuple(gated), worst_samples=_worst(judged[0].losses()),
         guard_worst_samples=_worst(judged[1].losses()) if len(judged) > 1 else (), tags=tuple(row for suite in judged for row in suite.tags),
         baseline_name=baseline_name, baseline_digest=baseline.result.digest if baseline else "",

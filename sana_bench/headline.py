@@ -10,22 +10,22 @@ from sana_bench.records import Verdict
 MAX_NAMED = 4
 
 
-def headline(verdicts: Sequence[Verdict], *, suite: str, failed: bool, compared: bool, baseline_name: str, obstacle: str,
-             gated: bool = False) -> str:
+def headline(verdicts: Sequence[Verdict], *, suite: str, failed: bool, compared: bool, baseline_name: str, obstacle: str) -> str:
     """The report in one sentence.
 
     Args:
         suite: whose verdicts need not say so.
         compared: whether there is a baseline.
         obstacle: why nothing at all can be compared with it; empty where something can.
-        gated: whether the verdicts are those of gates, of which some need no baseline.
     """
+    gated = any(verdict.gate for verdict in verdicts)  # of which some need no baseline
     if not compared and not gated:
         return (f'No baseline "{baseline_name}" was accepted yet, so nothing was compared; if this result is good, make it '
                 f'the baseline with: sana-bench accept <run folder> --reason "..."')
     if not gated and (obstacle or not verdicts):
         obstacle = obstacle or "neither side was measured on any metric"
         return f'Nothing can be compared with baseline "{baseline_name}": {obstacle}.'
+    what = "gates" if all(verdict.gate for verdict in verdicts) else "gates and metrics" if gated else "metrics"
     groups = defaultdict(list)
     for verdict in verdicts:
         groups[verdict.outcome].append(verdict)
@@ -36,7 +36,7 @@ def headline(verdicts: Sequence[Verdict], *, suite: str, failed: bool, compared:
                "improved": "got better", "inconclusive": "cannot be told yet", "unchanged": "did not change"}
     parts = [f"{len(groups[outcome])} {phrase}{_named(groups[outcome], suite)}"
              for outcome, phrase in phrases.items() if outcome in groups]
-    return f"{start}: of {len(verdicts)} {'gates' if gated else 'metrics'}, {', '.join(parts)}."
+    return f"{start}: of {len(verdicts)} {what}, {', '.join(parts)}."
 
 
 def _named(verdicts: list[Verdict], suite: str) -> str:

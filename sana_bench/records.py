@@ -361,7 +361,7 @@ class RegressionReport(Versioned):
     outcome: Literal["passed", "regressed"]
     headline: str
     verdicts: tuple[Verdict, ...]
-    """Every metric of every suite. Where there are gates, only those decide."""
+    """Every metric of every suite. On a suite that gates ask about, only those decide."""
     gates: tuple[Verdict, ...] = ()
     """One for each [[gate]]."""
     worst_samples: tuple[WorstSample, ...]
@@ -382,8 +382,9 @@ class RegressionReport(Versioned):
 
     @property
     def deciding(self) -> tuple[Verdict, ...]:
-        """What the outcome rests on: the gates, or every metric where no gate is declared."""
-        return self.gates or self.verdicts
+        """What the outcome rests on: the gates, and every metric of a suite of which no gate asks anything."""
+        gated = {each.suite for each in self.gates}
+        return (*self.gates, *(each for each in self.verdicts if each.suite not in gated))
 
     def verdict(self, metric: str, *, suite: str = "", tag: str = "", group: str = "") -> Verdict:
         """The verdict on a metric: a gate's where one asks for it, and of the run's own suite where `suite` is empty and both have it.

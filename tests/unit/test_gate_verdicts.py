@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -185,3 +187,16 @@ def test_tags_are_marked_by_what_so_many_looks_leave():
                    SETTINGS, "b").tags
     assert [row.tag for row in rows if row.q_value <= 0.1] == ["t04"]
     assert all(row.p_value <= row.q_value for row in rows) and rows[4].p_value == 2 / 2**8
+
+
+def test_a_suite_that_no_gate_asks_about_is_decided_by_all_its_metrics():
+    """A guard suite is no decoration: what the fine-tune forgot stops a run whose gates are all about people."""
+    def side(values: np.ndarray, guard: np.ndarray):
+        return replace(make_bundle({"hand_rate": list(values)}), guard=make_bundle({"hand_rate": list(guard)}, suite="guard_test", suite_digest="g1"))
+
+    gates = [GateSection(metric="hand_rate"), GateSection(metric="hand_rate", suite="guard_test", budget=2.0)]
+    report = compare(side(moved(0), moved(-1)), side(BASE, BASE), SETTINGS, "b", gates[:1])
+    assert [(each.suite, each.outcome) for each in report.deciding] == [("humans_test", "unchanged"), ("guard_test", "regressed")]
+    assert report.outcome == "regressed" and report.headline.startswith("Regressed: of 2 gates and metrics, 1 got worse (hand_rate of guard_test")
+    asked = compare(side(moved(0), moved(-1)), side(BASE, BASE), SETTINGS, "b", gates)
+    assert asked.deciding == asked.gates and asked.outcome == "passed"
