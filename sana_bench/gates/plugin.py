@@ -1,4 +1,4 @@
-"""The pytest plugin: `pytest gates.toml --sana-bench-result RUN` makes each gate a test.
+"""The pytest plugin: `pytest gates.toml --sana-bench-result=RUN` makes each gate a test.
 
 Every pytest of the environment imports this module. Until --sana-bench-result is given it only adds two options, a marker and two fixtures: it
 collects nothing, and nothing heavy is imported.
@@ -165,7 +165,7 @@ def sana_bench_report(pytestconfig: pytest.Config) -> RegressionReport:
 
 def _given(config: pytest.Config) -> JudgedRun:
     if RUN not in config.stash:
-        pytest.fail("which run? The sana_bench fixtures need pytest --sana-bench-result RUN_DIR, where RUN_DIR is a folder that "
+        pytest.fail("which run? The sana_bench fixtures need pytest --sana-bench-result=RUN_DIR, where RUN_DIR is a folder that "
                     "sana-bench train-and-eval wrote", pytrace=False)
     return config.stash[RUN]
 
