@@ -261,7 +261,7 @@ def test_tests_of_ones_own_read_the_report(project: Path, runs: dict[str, Path])
 def test_a_fixture_without_a_run_fails_and_says_what_is_missing(project: Path) -> None:
     write_test(project, "def test_report(sana_bench_report): pass\ndef test_result(sana_bench_result): pass")
     done = run_pytest(project)
-    assert done.returncode == FAILED and "2 errors" in done.stdout and "need pytest --sana-bench-result RUN_DIR" in done.stdout
+    assert done.returncode == FAILED and "2 errors" in done.stdout and "need pytest --sana-bench-result=RUN_DIR" in done.stdout
     assert "skipped" not in done.stdout and "Traceback" not in done.stdout
 
 
