@@ -8,6 +8,7 @@ metrics that did not change is held to).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from functools import lru_cache
 
 import numpy as np
@@ -79,6 +80,6 @@ def prompts_to_find(error: float, num_prompts: int, gain: float, *, alpha: float
 
 
 def _fewest(enough, confidence: float, num_decided: int = 1) -> int | None:
-    numbers = np.arange(fewest_prompts(confidence, num_decided), MAX_PROMPTS + 1)
-    found = enough(numbers)
-    return int(numbers[found.argmax()]) if found.any() else None
+    numbers = range(fewest_prompts(confidence, num_decided), MAX_PROMPTS + 1)
+    found = bisect_left(numbers, True, key=enough)  # what is enough is so with more prompts
+    return numbers[found] if found < len(numbers) else None
