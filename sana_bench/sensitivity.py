@@ -22,7 +22,7 @@ POWER = 0.8
 QUANTILES = 1000
 
 
-def power_of(effect: float, error: float, degrees_of_freedom: float, *, alpha: float = 0.05, budget: float = 0.0) -> float:
+def power_of(effect: float, error: float, degrees_of_freedom: float, *, alpha: float = 0.05, budget: float = 0.0, counted_prompts: int = 0) -> float:
     """Chance that a true loss of so much is found, in [0, 1].
 
     Args:
@@ -31,12 +31,16 @@ def power_of(effect: float, error: float, degrees_of_freedom: float, *, alpha: f
         degrees_of_freedom: of that standard error.
         alpha: level that the p-value must reach.
         budget: what the loss must be beyond.
+        counted_prompts: their number, where the metric says of each whether something is there. A loss is then as many prompts that lost
+            it among others that did not, and so brings a spread of its own, which is not in the error of sides that hardly differ.
 
     Source: the non-central t distribution (J. Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 2), as a mean over
     what the standard error may be estimated at, so that the budget, which is no multiple of that estimate, can be asked for as well.
     """
     from scipy.special import ndtr
 
+    if counted_prompts:
+        error = math.hypot(error, math.sqrt(max(effect * (1 - effect), 0) / counted_prompts))
     if error == 0:
         return float(effect > budget)
     needed_Q = np.maximum(t_quantile(1 - alpha / 2, degrees_of_freedom) * _estimated_errors(degrees_of_freedom), budget / error)
@@ -51,14 +55,17 @@ def _estimated_errors(degrees_of_freedom: float) -> np.ndarray:
     return np.sqrt(chdtri(degrees_of_freedom, (np.arange(QUANTILES) + 0.5) / QUANTILES) / degrees_of_freedom)
 
 
-def smallest_detectable_effect(error: float, degrees_of_freedom: float, *, alpha: float = 0.05, budget: float = 0.0, power: float = POWER) -> float:
+def smallest_detectable_effect(error: float, degrees_of_freedom: float, *, alpha: float = 0.05, budget: float = 0.0, power: float = POWER,
+                               counted_prompts: int = 0) -> float:
     """True loss that is found in 80 % of runs, in the unit of `error`; arguments as of `power_of`."""
     from scipy.optimize import brentq
 
-    if error == 0:
+    if error == 0 and not counted_prompts:
         return budget
-    least = max(t_quantile(1 - alpha / 2, degrees_of_freedom) * error, budget)
-    return float(brentq(lambda effect: power_of(effect, error, degrees_of_freedom, alpha=alpha, budget=budget) - power, 0, 2 * least + 20 * error))
+    largest = math.hypot(error, 0.5 / math.sqrt(counted_prompts)) if counted_prompts else error
+    least = max(t_quantile(1 - alpha / 2, degrees_of_freedom) * largest, budget)
+    return float(brentq(lambda effect: power_of(effect, error, degrees_of_freedom, alpha=alpha, budget=budget, counted_prompts=counted_prompts) - power,
+                        0, 2 * least + 20 * largest))
 
 
 def prompts_to_exclude(half_width: float, num_prompts: int, margin: float, confidence: float = 0.95, fixed_error: float = 0.0) -> int | None:
