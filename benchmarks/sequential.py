@@ -15,7 +15,6 @@ share of the images of the whole suite that were not drawn. One look is the run 
 from __future__ import annotations
 
 import argparse
-import gc
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -50,7 +49,7 @@ def main() -> None:
     columns = ["alarms without budgets", "A/A alarms", "A/A saved", "1x passed", "1x saved", "2x found", "2x saved", "4x found", "4x saved"]
     print(f"| gate | budget / spread | looks | {' | '.join(columns)} |")
     print(f"|---|---:|---:|{'---:|' * len(columns)}")
-    with ProcessPoolExecutor(arguments.workers, initializer=prepare) as pool:
+    with ProcessPoolExecutor(arguments.workers) as pool:
         for case in arguments.gates:
             for number in arguments.looks:
                 found = {name: pool.map(one_run, [(case, number, arguments.prompts, name, seed) for seed in range(int(share * arguments.runs))], chunksize=25)
@@ -92,13 +91,6 @@ def simulated(case: str, num_prompts: int, loss: int, draw: np.random.Generator)
 
 def budget_in_spreads(case: str) -> str:
     return ", ".join(f"{template()[1][name].budget / real_differences()[name].std():.2g}" for name in CASES[case])
-
-
-def prepare() -> None:
-    """statsmodels collects garbage at every correction for many tests, which takes longer than the test itself with so many modules loaded."""
-    one_run((HEAVY, 1, 24, "A/A", 0))
-    gc.collect()
-    gc.freeze()
 
 
 @cache

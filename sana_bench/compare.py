@@ -37,6 +37,7 @@ from dataclasses import dataclass
 
 from sana_bench.comparability import sampling_obstacle, suite_obstacle
 from sana_bench.config import CompareSection, GateSection
+from sana_bench.difference import Difference
 from sana_bench.drafts import Draft, Limits, Sides, draft_of, harms, measured_on
 from sana_bench.errors import ConfigError
 from sana_bench.headline import headline
@@ -149,7 +150,7 @@ def _verdict(draft: Draft, p_adjusted: float, num_decided: int, settings: Compar
     gain = difference if own.higher_is_better or difference.low is None else Interval(-difference.value, -difference.high, -difference.low)
     outcome = judge(gain, own.budget, found.num_prompts, confidence, p_adjusted)
     needed = _needed(draft, gain, alpha, confidence) if outcome == "inconclusive" else None
-    effect = None if found.error is None else smallest_detectable_effect(found.error, found.degrees_of_freedom, alpha=alpha, budget=own.budget)
+    effect = _detectable(found, own.budget, num_decided, confidence)
     clauses = [why(outcome, gain, own.budget, own.unit, found.num_prompts, confidence, found.p_value, p_adjusted), draft.lost]
     if outcome == "inconclusive":
         clauses.insert(1, how_many_more(needed, found.num_prompts, found.seed_error))
@@ -157,6 +158,14 @@ def _verdict(draft: Draft, p_adjusted: float, num_decided: int, settings: Compar
         clauses.append("of one fine-tune; another training seed may come out otherwise")
     return own.model_copy(update={"outcome": outcome, "p_adjusted": p_adjusted if found.p_value is not None else None, "smallest_detectable_effect": effect,
                                   "num_prompts_needed": needed, "reason": "; ".join(filter(None, clauses))})
+
+
+def _detectable(found: Difference, budget: float, num_decided: int, confidence: float) -> float | None:
+    """The true loss that is found in most runs of this size; None where so few prompts cannot show any among so many metrics."""
+    if found.error is None or found.test == "sign flips" and found.num_prompts < fewest_prompts(confidence, num_decided):
+        return None
+    return smallest_detectable_effect(found.error, found.degrees_of_freedom, alpha=(1 - confidence) / num_decided, budget=budget,
+                                      counted_prompts=found.num_prompts if found.counted else 0)
 
 
 def judge(gain: Interval, budget: float, num_prompts: int, confidence: float, p_adjusted: float) -> Outcome:

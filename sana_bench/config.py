@@ -94,6 +94,8 @@ class GenerateSection(Section):
     height: Side = 2048
     width: Side = 2048
     num_images_per_prompt: Positive = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Another seed, another noise for every image: only images of the same seed are pairs."""
     num_inference_steps: Positive = 20
     guidance_scale: Annotated[float, Field(ge=0)] = 4.5
     """Classifier-free guidance; 1.0 or less switches it off and halves the cost."""

@@ -13,7 +13,7 @@ from sana_bench.config import CompareSection
 from sana_bench.pairs import Pairs
 from sana_bench.records import GroupScore
 from sana_bench.significance import FEW_PERMUTATIONS, MOST_PERMUTATIONS, label_permutation_test, sign_flip_test, t_test
-from sana_bench.statistics import Interval, jackknife, mean_estimate, share_bounds, student_interval, t_quantile
+from sana_bench.statistics import Interval, are_counts, jackknife, mean_estimate, share_bounds, student_interval, t_quantile
 
 Test = Literal["", "sign flips", "label permutation", "t"]
 
@@ -32,6 +32,8 @@ class Difference:
     p_value: float | None
     """Two-sided, of no change."""
     num_prompts: int
+    counted: bool = False
+    """Whether the metric counts what is there or is not: a change is then as many prompts that differ, see sensitivity.py."""
 
 
 def measure_difference(pairs: Pairs, settings: CompareSection, decides: bool = True) -> Difference:
@@ -54,7 +56,7 @@ def measure_difference(pairs: Pairs, settings: CompareSection, decides: bool = T
     interval, error = mean_estimate(after - before, pairs.prompt_ids, confidence=settings.confidence, num_resamples=settings.num_resamples,
                                     seed=settings.seed, bounds=share_bounds(before, after))
     p_value = sign_flip_test(after - before, pairs.prompt_ids, seed=settings.seed)
-    return Difference(interval, error, max(num_prompts - 1, 1), 0.0, "sign flips", p_value, num_prompts)
+    return Difference(interval, error, max(num_prompts - 1, 1), 0.0, "sign flips", p_value, num_prompts, are_counts(before, after))
 
 
 def _of_sets(pairs: Pairs, settings: CompareSection, most_permutations: int) -> Difference:

@@ -26,7 +26,8 @@ def sample_set_digest(config: RunConfig, checkpoint: Checkpoint, suite: PromptSu
     dtypes = [config.model.transformer_dtype, config.model.text_encoder_dtype, config.model.vae_dtype]
     prompts = [suite.name, suite.version, [[prompt.id, prompt.text] for prompt in suite.prompt]]
     batches = [drawing_order(suite)] if config.generate.batch_size > 1 else []
-    return digest_of([SAMPLING_VERSION, checkpoint.digest, prompts, config.generate.model_dump(), dtypes,
+    settings = config.generate.model_dump(exclude=set() if config.generate.seed else {"seed"})  # as in sets that were drawn before there was one
+    return digest_of([SAMPLING_VERSION, checkpoint.digest, prompts, settings, dtypes,
                       device_in_identity(config.run.device), *batches])
 
 
@@ -126,7 +127,7 @@ def _draw_missing(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite,
     with progress(f"generate {whose} of {suite.name}", total, total - sum(map(len, missing))) as tracker:
         for batch in missing:
             prompts = [suite.by_id(prompt_id).text for _, prompt_id, _ in batch]
-            seeds = [seed_of(suite, prompt_id, index) for _, prompt_id, index in batch]
+            seeds = [seed_of(suite, prompt_id, index, config.generate.seed) for _, prompt_id, index in batch]
             for (name, _, _), pixels in zip(batch, draw(pipeline, config.generate, prompts, seeds), strict=True):
                 write_png(folder / f"{name}.png", pixels)
                 tracker.advance()
@@ -151,5 +152,5 @@ def _read_sample(config: RunConfig, suite: PromptSuite, folder: Path, name: str,
     height, width = pixels.shape[:2]
     if (width, height) != (config.generate.width, config.generate.height):
         raise StoreError(f"{path} is {width}x{height}, not {config.generate.width}x{config.generate.height}; delete it")
-    return Sample(sample_id=name, prompt_id=prompt_id, sample_index=index, seed=seed_of(suite, prompt_id, index), width=width,
-                  height=height, file_name=path.name, pixels_sha256=pixels_sha256(pixels))
+    return Sample(sample_id=name, prompt_id=prompt_id, sample_index=index, seed=seed_of(suite, prompt_id, index, config.generate.seed),
+                  width=width, height=height, file_name=path.name, pixels_sha256=pixels_sha256(pixels))

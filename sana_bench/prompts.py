@@ -120,9 +120,9 @@ class PromptSuite(_Part):
         return next(prompt for prompt in self.prompt if prompt.id == prompt_id)
 
 
-def seed_of(suite: PromptSuite, prompt_id: str, sample_index: int) -> int:
-    """Seed of a sample's noise: 63 bits of a hash of suite name, version, prompt id and sample index, and of nothing else."""
-    text = f"{suite.name}/{suite.version}/{prompt_id}/{sample_index}"
+def seed_of(suite: PromptSuite, prompt_id: str, sample_index: int, seed: int = 0) -> int:
+    """Seed of a sample's noise: 63 bits of a hash of suite name, version, prompt id, sample index and generate.seed, and of nothing else."""
+    text = f"{suite.name}/{suite.version}/{prompt_id}/{sample_index}{f'/{seed}' if seed else ''}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

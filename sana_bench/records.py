@@ -321,7 +321,7 @@ class Verdict(Record):
     p_adjusted: float | None = None
     """The same after Holm, over everything that decides together."""
     smallest_detectable_effect: float | None
-    """True change that would be found in 80 % of runs of this size."""
+    """True change that would be found in 80 % of runs of this size; None where none would, or that is not known."""
     num_prompts_needed: int | None
     """Prompts that would make an inconclusive verdict conclusive, those already drawn among them; None where that is not the outcome."""
     unit: str

@@ -8,6 +8,7 @@ metrics that did not change is held to).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from functools import lru_cache
 
 import numpy as np
@@ -21,7 +22,7 @@ POWER = 0.8
 QUANTILES = 1000
 
 
-def power_of(effect: float, error: float, degrees_of_freedom: float, *, alpha: float = 0.05, budget: float = 0.0) -> float:
+def power_of(effect: float, error: float, degrees_of_freedom: float, *, alpha: float = 0.05, budget: float = 0.0, counted_prompts: int = 0) -> float:
     """Chance that a true loss of so much is found, in [0, 1].
 
     Args:
@@ -30,12 +31,16 @@ def power_of(effect: float, error: float, degrees_of_freedom: float, *, alpha: f
         degrees_of_freedom: of that standard error.
         alpha: level that the p-value must reach.
         budget: what the loss must be beyond.
+        counted_prompts: their number, where the metric says of each whether something is there. A loss is then as many prompts that lost
+            it among others that did not, and so brings a spread of its own, which is not in the error of sides that hardly differ.
 
     Source: the non-central t distribution (J. Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 2), as a mean over
     what the standard error may be estimated at, so that the budget, which is no multiple of that estimate, can be asked for as well.
     """
     from scipy.special import ndtr
 
+    if counted_prompts:
+        error = math.hypot(error, math.sqrt(max(effect * (1 - effect), 0) / counted_prompts))
     if error == 0:
         return float(effect > budget)
     needed_Q = np.maximum(t_quantile(1 - alpha / 2, degrees_of_freedom) * estimated_errors(degrees_of_freedom), budget / error)
@@ -50,14 +55,17 @@ def estimated_errors(degrees_of_freedom: float) -> np.ndarray:
     return np.sqrt(chdtri(degrees_of_freedom, (np.arange(QUANTILES) + 0.5) / QUANTILES) / degrees_of_freedom)
 
 
-def smallest_detectable_effect(error: float, degrees_of_freedom: float, *, alpha: float = 0.05, budget: float = 0.0, power: float = POWER) -> float:
+def smallest_detectable_effect(error: float, degrees_of_freedom: float, *, alpha: float = 0.05, budget: float = 0.0, power: float = POWER,
+                               counted_prompts: int = 0) -> float:
     """True loss that is found in 80 % of runs, in the unit of `error`; arguments as of `power_of`."""
     from scipy.optimize import brentq
 
-    if error == 0:
+    if error == 0 and not counted_prompts:
         return budget
-    least = max(t_quantile(1 - alpha / 2, degrees_of_freedom) * error, budget)
-    return float(brentq(lambda effect: power_of(effect, error, degrees_of_freedom, alpha=alpha, budget=budget) - power, 0, 2 * least + 20 * error))
+    largest = math.hypot(error, 0.5 / math.sqrt(counted_prompts)) if counted_prompts else error
+    least = max(t_quantile(1 - alpha / 2, degrees_of_freedom) * largest, budget)
+    return float(brentq(lambda effect: power_of(effect, error, degrees_of_freedom, alpha=alpha, budget=budget, counted_prompts=counted_prompts) - power,
+                        0, 2 * least + 20 * largest))
 
 
 def prompts_to_exclude(half_width: float, num_prompts: int, margin: float, confidence: float = 0.95, fixed_error: float = 0.0) -> int | None:
@@ -79,6 +87,6 @@ def prompts_to_find(error: float, num_prompts: int, gain: float, *, alpha: float
 
 
 def _fewest(enough, confidence: float, num_decided: int = 1) -> int | None:
-    numbers = np.arange(fewest_prompts(confidence, num_decided), MAX_PROMPTS + 1)
-    found = enough(numbers)
-    return int(numbers[found.argmax()]) if found.any() else None
+    numbers = range(fewest_prompts(confidence, num_decided), MAX_PROMPTS + 1)
+    found = bisect_left(numbers, True, key=enough)  # what is enough is so with more prompts
+    return numbers[found] if found < len(numbers) else None

@@ -103,10 +103,13 @@ def t_test(value: float, error: float, degrees_of_freedom: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values: what is at most alpha is a change at a family-wise error rate of alpha. Source: S. Holm 1979."""
-    from statsmodels.stats.multitest import multipletests
+    """Adjusted p-values: what is at most alpha is a change at a family-wise error rate of alpha. Source: S. Holm 1979.
 
-    return multipletests(p_values, method="holm")[1].tolist() if len(p_values) else []
+    By hand, because statsmodels' multipletests collects all garbage of the process in every call, which takes half of a comparison.
+    """
+    order_M = np.argsort(p_values, kind="stable")
+    adjusted_M = np.maximum.accumulate(np.asarray(p_values, dtype=float)[order_M] * np.arange(len(order_M), 0, -1))
+    return np.minimum(adjusted_M, 1)[np.argsort(order_M)].tolist()
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:

@@ -155,6 +155,11 @@ def share_bounds(*sides: np.ndarray) -> tuple[float, float] | None:
     return ((0.0, 1.0) if len(sides) == 1 else (-1.0, 1.0)) if within else None
 
 
+def are_counts(*sides: np.ndarray) -> bool:
+    """Whether every value says of one or two things whether they are there: 0, a half or 1."""
+    return all(np.isin(values, (0.0, 0.5, 1.0)).all() for values in sides)
+
+
 def cluster_sums(values: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """((P,) sums, (P,) counts) by prompt, added up in an order that does not depend on the order of the values.
 

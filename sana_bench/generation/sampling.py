@@ -45,8 +45,11 @@ def prepare_pipeline(pipeline, settings: GenerateSection) -> None:
 
 
 def sampling_record(settings: GenerateSection, model: ModelSection, device: str) -> dict[str, str | int | float | bool | None]:
-    """Every setting that decides pixels, flat, for the SampleSet: two sets are comparable only where all are equal."""
-    record = settings.model_dump(exclude={"num_images_per_prompt"})
+    """Every setting that decides pixels, flat, for the SampleSet: two sets are comparable only where all are equal.
+
+    The noise is not in it: that is what each sample's own seed says.
+    """
+    record = settings.model_dump(exclude={"num_images_per_prompt", "seed"})
     record |= {f"{name}_dtype": getattr(model, f"{name}_dtype") for name in ("transformer", "text_encoder", "vae")}
     instruction = "\n".join(instruction_of(settings) or [])
     record["complex_human_instruction_sha256"] = hashlib.sha256(instruction.encode()).hexdigest()[:16] if instruction else ""

@@ -179,6 +179,15 @@ def test_too_few_prompts_are_inconclusive_however_large_the_change():
     assert only([0.0] * 6, [1.0] * 6).outcome == "regressed"
 
 
+def test_no_loss_is_promised_to_be_found_where_so_few_prompts_cannot_show_any_among_so_many_metrics():
+    """Eight prompts: the least p-value is 2 / 2^8, which is enough for six metrics and not for seven."""
+    def detectable(number: int) -> float | None:
+        sides = (make_bundle({f"metric_{index}": [value + 0.01 * at * sign for at, value in enumerate(BASE[:8])] for index in range(number)}) for sign in (1, 0))
+        return run(*sides).verdicts[0].smallest_detectable_effect
+
+    assert detectable(6) > 0 and detectable(7) is None
+
+
 def test_ten_images_of_one_prompt_are_one_prompt():
     sides = (make_bundle({"hand_rate": [value] * 10}, images=10) for value in (0.0, 1.0))
     verdict = run(*sides).verdicts[0]

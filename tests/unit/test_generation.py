@@ -9,11 +9,13 @@ import torch
 from sana_bench.config import GenerateSection, ModelSection, load_config
 from sana_bench.errors import GenerationError, StoreError
 from sana_bench.generate import generate, sample_ids, sample_set_digest
-from sana_bench.generation.sampling import build_scheduler, check_image, draw, instruction_of, prepare_pipeline, sampling_record
+from sana_bench.generation.sampling import SAMPLING_VERSION, build_scheduler, check_image, draw, instruction_of, prepare_pipeline, sampling_record
 from sana_bench.images import read_image
 from sana_bench.models import load_pipeline
 from sana_bench.prompts import load_suite, seed_of
-from sana_bench.store import Store
+from sana_bench.records import BenchmarkResult, Checkpoint, StageCost
+from sana_bench.shipped import shipped_folder
+from sana_bench.store import Store, digest_of, read_record
 from sana_bench.train import train
 from tests.micro import write_run
 
@@ -52,6 +54,22 @@ def test_the_seed_depends_on_suite_version_prompt_and_index_only(micro, tmp_path
     assert seed_of(one, "body", 1) == seed_of(shuffled, "body", 1)
     seeds = {seed_of(one, "body", 0), seed_of(one, "body", 1), seed_of(one, "portrait", 0), seed_of(two, "body", 0)}
     assert len(seeds) == 4 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_what_was_drawn_before_there_was_a_seed_to_set_is_that_of_seed_0():
+    """Digests of sample sets, sampling records and seeds are what they were: the set's digest is made here by the rule that was in force."""
+    config, suite = load_config("tiny", ("run.device=cpu",)), load_suite("tiny_humans")
+    checkpoint = Checkpoint(digest="c1", base="b", base_digest="b1", trainer="none", kind="base", cost=StageCost(seconds=0, peak_memory_bytes=0))
+    settings = {"height": 2048, "width": 2048, "num_images_per_prompt": 1, "num_inference_steps": 20, "guidance_scale": 2.0, "negative_prompt": "",
+                "scheduler": "flow_dpm_solver", "flow_shift": 3.0, "max_sequence_length": 64, "complex_human_instruction": False,
+                "use_resolution_binning": False, "batch_size": 1, "vae_tile_size": 0, "vae_tile_stride": 0}
+    prompts = [suite.name, suite.version, [[prompt.id, prompt.text] for prompt in suite.prompt]]
+    assert sample_set_digest(config, checkpoint, suite) == digest_of([SAMPLING_VERSION, "c1", prompts, settings, ["float32"] * 3, "cpu"])
+    other = load_config("tiny", ("run.device=cpu", "generate.seed=1"))
+    assert sample_set_digest(other, checkpoint, suite) != sample_set_digest(config, checkpoint, suite)
+    accepted = read_record(shipped_folder("baselines") / "tiny" / "result.json", BenchmarkResult)
+    assert sampling_record(config.generate, config.model, "cpu") == accepted.sampling == sampling_record(other.generate, other.model, "cpu")
+    assert {sample.seed for sample in accepted.samples} == {seed_of(suite, sample.prompt_id, sample.sample_index) for sample in accepted.samples}
 
 
 @pytest.mark.parametrize("name", ["flow_euler", "flow_dpm_solver"])

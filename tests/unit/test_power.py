@@ -239,12 +239,6 @@ def test_larger_suites_are_of_the_same_kind():
 TAU, SIGMA, RUNS = 0.6, 1.0, 300
 
 
-@pytest.fixture
-def quick_holm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """statsmodels collects garbage at every call, which takes longer than everything else together."""
-    monkeypatch.setattr("gc.collect", lambda generation=2: 0)
-
-
 def verdict_of(pairs: list[tuple[np.ndarray, np.ndarray, list[str]]], budget: float) -> str:
     """What `compare` says of the first of some metrics that are decided together: (baseline's values, candidate's, prompts) of each."""
     settings = CompareSection(num_resamples=400)
@@ -263,7 +257,7 @@ def outcomes_of(num_prompts: int, num_images: int, gain: float, budget: float, m
 
 @pytest.mark.parametrize(("num_prompts", "num_images", "effect", "metrics"), [
     (30, 1, 0.6, 1), (30, 2, 0.6, 1), (16, 4, 0.7, 1), (60, 1, 0.2, 1), (30, 2, 0.7, 6), (12, 1, 1.4, 3)])
-def test_a_loss_is_found_as_often_as_was_promised(num_prompts: int, num_images: int, effect: float, metrics: int, quick_holm: None):
+def test_a_loss_is_found_as_often_as_was_promised(num_prompts: int, num_images: int, effect: float, metrics: int):
     """Within 10 points; the share of 300 runs has a standard error of 3 at most. Where a metric regresses alone, Holm's first step judges it."""
     promised = power_at(finding(effect, Rule(0.2, num_gates=metrics)), known(TAU**2, SIGMA**2), num_prompts, num_images)
     assert 0.2 < promised < 0.95
@@ -272,7 +266,7 @@ def test_a_loss_is_found_as_often_as_was_promised(num_prompts: int, num_images: 
 
 
 @pytest.mark.parametrize(("num_prompts", "num_images", "budget"), [(40, 2, 0.4), (90, 1, 0.3), (8, 4, 0.8)])
-def test_a_loss_is_excluded_as_often_as_was_promised(num_prompts: int, num_images: int, budget: float, quick_holm: None):
+def test_a_loss_is_excluded_as_often_as_was_promised(num_prompts: int, num_images: int, budget: float):
     promised = power_at(excluding(Rule(budget)), known(TAU**2, SIGMA**2), num_prompts, num_images)
     assert 0.5 < promised < 0.95
     outcomes = outcomes_of(num_prompts, num_images, 0.0, budget)
@@ -280,7 +274,7 @@ def test_a_loss_is_excluded_as_often_as_was_promised(num_prompts: int, num_image
 
 
 @pytest.mark.parametrize(("num_prompts", "num_images"), [(32, 2), (50, 1), (90, 1)])
-def test_shares_are_excluded_as_often_as_a_pilot_of_them_promises(num_prompts: int, num_images: int, quick_holm: None):
+def test_shares_are_excluded_as_often_as_a_pilot_of_them_promises(num_prompts: int, num_images: int):
     """0 or 1 for each image, seven in eight 1, one pair in eight drawn anew: what is promised from the pilot itself, on average."""
     rng, promised, passed = np.random.default_rng(10), [], []
     for _ in range(RUNS):

@@ -120,6 +120,13 @@ def test_seed_is_the_same_on_every_machine_and_in_every_version() -> None:
     assert seed_of(suite, "portrait-open-1", 0) == int("5db23edca13f1ad1", 16) >> 1
 
 
+def test_another_generate_seed_is_another_noise_everywhere_and_0_is_what_it_was() -> None:
+    suite = load_suite("tiny_humans")
+    sets = [{seed_of(suite, prompt.id, index, seed) for prompt in suite.prompt for index in range(4)} for seed in (0, 1, 2, 10)]
+    assert len(set.union(*sets)) == 4 * 4 * len(suite.prompt)
+    assert seed_of(suite, "portrait-open-1", 0, 0) == seed_of(suite, "portrait-open-1", 0)
+
+
 def test_target_may_be_left_out_in_parts() -> None:
     assert Target(gender={"feminine": 0.25, "masculine": 0.75}).age == {}
 

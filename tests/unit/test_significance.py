@@ -118,6 +118,8 @@ def test_students_test_is_scipys():
 def test_holm_multiplies_the_least_by_all_and_never_reverses():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.5]) == [1, 1] and holm([0.02]) == [0.02] and holm([]) == []
+    p_values = RANDOM.random(40) ** 3
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
 
 
 def test_benjamini_hochberg_is_that_of_statsmodels():
