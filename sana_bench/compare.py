@@ -188,9 +188,10 @@ def _needed(draft: Draft, gain: Interval, alpha: float, confidence: float) -> in
         return fewest_prompts(confidence) if num_prompts < fewest_prompts(confidence) else None
     shrinking = (max(found.error**2 - found.seed_error**2, 0)) ** 0.5
     if gain.value < -budget:
-        return prompts_to_find(shrinking, num_prompts, gain.value, alpha=alpha, confidence=confidence, fixed_error=found.seed_error)
-    half_width = gain.value - gain.low if not found.seed_error else t_quantile((1 + confidence) / 2, num_prompts - 1) * shrinking
-    return prompts_to_exclude(half_width, num_prompts, gain.value + budget, confidence, found.seed_error)
+        return prompts_to_find(shrinking, num_prompts, gain.value, alpha=alpha, confidence=confidence, fixed_error=found.seed_error, bounded=found.bounded)
+    if not found.bounded and not found.seed_error:  # skewed data reach further to one side
+        shrinking = (gain.value - gain.low) / t_quantile((1 + confidence) / 2, num_prompts - 1)
+    return prompts_to_exclude(shrinking, num_prompts, gain.value + budget, confidence, found.seed_error, found.bounded)
 
 
 def _limited(verdict: Verdict, draft: Draft) -> Verdict:

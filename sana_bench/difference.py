@@ -34,6 +34,8 @@ class Difference:
     num_prompts: int
     counted: bool = False
     """Whether the metric counts what is there or is not: a change is then as many prompts that differ, see sensitivity.py."""
+    bounded: bool = False
+    """Whether a prompt at each bound, -1 and 1, is in the error (statistics.mean_interval)."""
 
 
 def measure_difference(pairs: Pairs, settings: CompareSection, decides: bool = True) -> Difference:
@@ -53,10 +55,10 @@ def measure_difference(pairs: Pairs, settings: CompareSection, decides: bool = T
     if pairs.values is None:
         return _of_sets(pairs, settings, MOST_PERMUTATIONS if decides else FEW_PERMUTATIONS)
     before, after = pairs.means()
-    interval, error = mean_estimate(after - before, pairs.prompt_ids, confidence=settings.confidence, num_resamples=settings.num_resamples,
-                                    seed=settings.seed, bounds=share_bounds(before, after))
+    interval, error, bounded = mean_estimate(after - before, pairs.prompt_ids, confidence=settings.confidence, num_resamples=settings.num_resamples,
+                                             seed=settings.seed, bounds=share_bounds(before, after))
     p_value = sign_flip_test(after - before, pairs.prompt_ids, seed=settings.seed)
-    return Difference(interval, error, max(num_prompts - 1, 1), 0.0, "sign flips", p_value, num_prompts, are_counts(before, after))
+    return Difference(interval, error, max(num_prompts - 1, 1), 0.0, "sign flips", p_value, num_prompts, are_counts(before, after), bounded)
 
 
 def _of_sets(pairs: Pairs, settings: CompareSection, most_permutations: int) -> Difference:
@@ -85,11 +87,12 @@ def _between_seeds(pairs: Pairs, settings: CompareSection, num_prompts: int) -> 
     """
     if pairs.values is not None:
         before, after = pairs.means()
-        interval, prompt_error = mean_estimate(after - before, pairs.prompt_ids, confidence=settings.confidence, num_resamples=settings.num_resamples,
-                                               seed=settings.seed, bounds=share_bounds(before, after))
+        interval, prompt_error, bounded = mean_estimate(after - before, pairs.prompt_ids, confidence=settings.confidence,
+                                                        num_resamples=settings.num_resamples, seed=settings.seed, bounds=share_bounds(before, after))
         value = interval.value
     else:
         value, prompt_error, _ = jackknife(lambda at: pairs.value(1, at) - pairs.value(0, at), pairs.prompt_ids)
+        bounded = False
     if prompt_error is None:
         return Difference(Interval(value, None, None), None, 1, 0.0, "", None, num_prompts)
     parts = [(prompt_error**2, num_prompts - 1)]
@@ -99,7 +102,7 @@ def _between_seeds(pairs: Pairs, settings: CompareSection, num_prompts: int) -> 
             parts.append((means.var(ddof=1) / len(means), len(means) - 1))
     error, freedom = satterthwaite(parts)
     return Difference(student_interval(value, error, freedom, settings.confidence), error, freedom, math.sqrt(sum(part for part, _ in parts[1:])),
-                      "t", t_test(value, error, freedom), num_prompts)
+                      "t", t_test(value, error, freedom), num_prompts, bounded=bounded)
 
 
 def satterthwaite(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -119,7 +122,7 @@ def measure_value(pairs: Pairs, settings: CompareSection) -> Interval:
     num_prompts, seeds = len(set(pairs.prompt_ids)), pairs.seed_values(1)
     if pairs.values is not None:
         values = pairs.means()[1]
-        interval, error = mean_estimate(values, pairs.prompt_ids, confidence=settings.confidence, num_resamples=settings.num_resamples,
+        interval, error, _ = mean_estimate(values, pairs.prompt_ids, confidence=settings.confidence, num_resamples=settings.num_resamples,
                                         seed=settings.seed, bounds=share_bounds(values))
     else:
         value, error, _ = jackknife(lambda at: pairs.value(1, at), pairs.prompt_ids)

@@ -68,22 +68,36 @@ def smallest_detectable_effect(error: float, degrees_of_freedom: float, *, alpha
                         0, 2 * least + 20 * largest))
 
 
-def prompts_to_exclude(half_width: float, num_prompts: int, margin: float, confidence: float = 0.95, fixed_error: float = 0.0) -> int | None:
+def error_in_bounds(error: float | np.ndarray, num_prompts: int) -> float | np.ndarray:
+    """Standard error of an interval that has a prompt at each bound, -1 and 1, from that of the data (see statistics.mean_interval)."""
+    return np.sqrt((num_prompts * (num_prompts - 1) * np.square(error) + 2) / (num_prompts + 1) / (num_prompts + 2))
+
+
+def error_with(number: int, error: float, num_prompts: int, bounded: bool = False) -> float:
+    """What the standard error of `num_prompts` prompts becomes with another number of them, at the same spread."""
+    if not bounded:
+        return error * math.sqrt(num_prompts / number)
+    of_data = math.sqrt(max((num_prompts + 1) * (num_prompts + 2) * error**2 - 2, 0) / num_prompts / (num_prompts - 1))
+    return float(error_in_bounds(of_data * math.sqrt(num_prompts / number), number))
+
+
+def prompts_to_exclude(error: float, num_prompts: int, margin: float, confidence: float = 0.95, fixed_error: float = 0.0, bounded: bool = False) -> int | None:
     """Prompts at which the interval's half width shrinks to `margin`, at the same spread; None beyond MAX_PROMPTS.
 
     Args:
-        half_width: with `num_prompts`, of what shrinks with the prompts.
-        fixed_error: a standard error that more prompts do not shrink, such as that between training seeds.
+        error: standard error with `num_prompts`, of what shrinks with the prompts.
+        fixed_error: one that more prompts do not shrink, such as that between training seeds.
+        bounded: whether a prompt at each bound is in the error, of which more prompts leave less.
     """
-    spread = half_width * math.sqrt(num_prompts) / t_quantile((1 + confidence) / 2, num_prompts - 1)
-    return _fewest(lambda numbers: t_quantile((1 + confidence) / 2, numbers - 1) * np.sqrt(spread**2 / numbers + fixed_error**2) <= margin, confidence)
+    return _fewest(lambda number: t_quantile((1 + confidence) / 2, number - 1) * math.hypot(error_with(number, error, num_prompts, bounded), fixed_error)
+                   <= margin, confidence)
 
 
-def prompts_to_find(error: float, num_prompts: int, gain: float, *, alpha: float, confidence: float, fixed_error: float = 0.0) -> int | None:
+def prompts_to_find(error: float, num_prompts: int, gain: float, *, alpha: float, confidence: float, fixed_error: float = 0.0,
+                    bounded: bool = False) -> int | None:
     """Prompts at which a difference of this size would have a p-value of alpha, at the same spread; None beyond MAX_PROMPTS."""
-    spread = error * math.sqrt(num_prompts)
-    return _fewest(lambda numbers: t_quantile(1 - alpha / 2, numbers - 1) * np.sqrt(spread**2 / numbers + fixed_error**2) <= abs(gain),
-                   confidence, round((1 - confidence) / alpha))
+    return _fewest(lambda number: t_quantile(1 - alpha / 2, number - 1) * math.hypot(error_with(number, error, num_prompts, bounded), fixed_error)
+                   <= abs(gain), confidence, round((1 - confidence) / alpha))
 
 
 def _fewest(enough, confidence: float, num_decided: int = 1) -> int | None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from sana_bench.difference import satterthwaite
 from sana_bench.errors import InsufficientSamplesError, MetricError
+from sana_bench.sensitivity import error_in_bounds
 from sana_bench.statistics import t_quantile
 
 FEWEST_PILOT_PROMPTS = 6
@@ -58,10 +59,7 @@ class Precision(NamedTuple):
 
     def interval_errors(self, errors: float | np.ndarray) -> float | np.ndarray:
         """Standard errors that the interval is made of, where those of the data are so many."""
-        if not self.bounded:
-            return errors
-        number = self.num_prompts
-        return np.sqrt((number * (number - 1) * np.square(errors) + 2) / (number + 1) / (number + 2))
+        return error_in_bounds(errors, self.num_prompts) if self.bounded else errors
 
 
 @dataclass(frozen=True)

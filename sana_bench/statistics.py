@@ -30,6 +30,16 @@ class Interval(NamedTuple):
     high: float | None
 
 
+class Estimate(NamedTuple):
+    """A mean, how uncertain it is, and how that was found."""
+
+    interval: Interval
+    error: float | None
+    """Standard error; None with a single prompt."""
+    bounded: bool
+    """Whether a prompt at each bound was added to the data."""
+
+
 def mean_interval(values: np.ndarray, clusters: Sequence[str], *, confidence: float = 0.95, num_resamples: int = 2000,
                   seed: int = 0, bounds: tuple[float, float] | None = None) -> Interval:
     """Mean of all values, with an interval over prompts. For a paired difference, give the differences.
@@ -70,22 +80,23 @@ def mean_interval(values: np.ndarray, clusters: Sequence[str], *, confidence: fl
     non-effects of paired identical observations in comparing proportions with binary matched-pairs data", Statistics in Medicine 23 (2004),
     with whole prompts instead of halves.
     """
-    return mean_estimate(values, clusters, confidence=confidence, num_resamples=num_resamples, seed=seed, bounds=bounds)[0]
+    return mean_estimate(values, clusters, confidence=confidence, num_resamples=num_resamples, seed=seed, bounds=bounds).interval
 
 
 def mean_estimate(values: np.ndarray, clusters: Sequence[str], *, confidence: float = 0.95, num_resamples: int = 2000, seed: int = 0,
-                  bounds: tuple[float, float] | None = None) -> tuple[Interval, float | None]:
-    """The interval of `mean_interval`, and the standard error that goes with it; None with a single prompt."""
+                  bounds: tuple[float, float] | None = None) -> Estimate:
+    """The interval of `mean_interval`, and the standard error that goes with it."""
     sums_P, counts_P = cluster_sums(values, clusters)
     value, num_prompts = float(sums_P.sum() / counts_P.sum()), len(sums_P)
     if num_prompts < 2:
-        return Interval(value, None, None), None
-    if bounds and len(np.unique((sums_P / counts_P).round(12))) <= num_prompts / 2:
+        return Estimate(Interval(value, None, None), None, False)
+    bounded = bounds is not None and len(np.unique((sums_P / counts_P).round(12))) <= num_prompts / 2
+    if bounded:
         (low, high), error = _bounded_limits(sums_P, counts_P, confidence, bounds)
     else:
         error = standard_error(sums_P, counts_P)
         low, high = _studentised_limits(sums_P, counts_P, confidence, _drawn_prompts(num_prompts, num_resamples, seed))
-    return Interval(value, min(low, value), max(high, value)), error  # rounding must not push the value outside
+    return Estimate(Interval(value, min(low, value), max(high, value)), error, bounded)  # rounding must not push the value outside
 
 
 def set_interval(evaluate: Callable[[np.ndarray], float], clusters: Sequence[str], *, confidence: float = 0.95) -> Interval:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sana_bench.sensitivity import MAX_PROMPTS, power_of, prompts_to_exclude, prompts_to_find, smallest_detectable_effect
+from sana_bench.sensitivity import MAX_PROMPTS, error_with, power_of, prompts_to_exclude, prompts_to_find, smallest_detectable_effect
+from sana_bench.statistics import mean_estimate, mean_interval
 
 
 def test_without_a_budget_it_is_the_power_of_students_test():
@@ -68,8 +69,8 @@ def test_the_loss_of_a_rate_is_found_as_often_as_said_though_both_sides_hardly_d
 
 
 def test_prompts_to_exclude_shrink_the_interval_to_the_margin_and_are_the_least():
-    needed = prompts_to_exclude(0.3, 16, 0.1)
-    spread = 0.3 * 4 / stats.t.ppf(0.975, 15)
+    needed = prompts_to_exclude(0.14, 16, 0.1)
+    spread = 0.14 * 4
     widths = [stats.t.ppf(0.975, number - 1) * spread / math.sqrt(number) for number in (needed - 1, needed)]
     assert widths[1] <= 0.1 < widths[0]
 
@@ -80,8 +81,20 @@ def test_prompts_to_find_make_the_difference_significant_and_are_the_least():
     assert statistics[1] >= 1 > statistics[0]
 
 
+def test_prompts_at_the_bounds_weigh_less_with_every_real_one():
+    """Of 8 prompts that did not differ all of the error is what was added: the rule of three would say 60 to 74 for a margin of 0.05."""
+    error = mean_estimate(np.zeros(8), range(8), bounds=(-1, 1)).error
+    needed = prompts_to_exclude(error, 8, 0.05, bounded=True)
+    assert needed == next(number for number in range(6, 99) if mean_interval(np.zeros(number), range(number), bounds=(-1, 1)).high <= 0.05) == 56
+    assert prompts_to_exclude(error, 8, 0.05) > 200
+    values = np.array([0.0, 1, 0, -1, 0, 0, 0, 0])
+    many = np.tile(values, 12)
+    assert error_with(96, mean_estimate(values, range(8), bounds=(-1, 1)).error, 8, bounded=True) == pytest.approx(
+        mean_estimate(many, range(96), bounds=(-1, 1)).error, rel=0.07)  # 8 / 7 of variances is 7 % of errors
+
+
 def test_none_where_no_practical_number_does():
-    assert prompts_to_exclude(1.0, 10, 0.0) is None and prompts_to_exclude(1.0, 10, 1e-4) is None
-    assert prompts_to_exclude(1.0, 10, 1.0) == 10 and prompts_to_exclude(1.0, 10, 0.05) < MAX_PROMPTS
-    assert prompts_to_exclude(0.3, 16, 0.1, fixed_error=0.06) is None, "more prompts do not shrink what is between training seeds"
+    assert prompts_to_exclude(0.4, 10, 0.0) is None and prompts_to_exclude(0.4, 10, 1e-4) is None
+    assert prompts_to_exclude(0.4, 10, 0.4 * stats.t.ppf(0.975, 9)) == 10 and prompts_to_exclude(0.4, 10, 0.05) < MAX_PROMPTS
+    assert prompts_to_exclude(0.14, 16, 0.1, fixed_error=0.06) is None, "more prompts do not shrink what is between training seeds"
     assert prompts_to_find(0.25, 16, 0.4, alpha=0.05, confidence=0.95, fixed_error=0.3) is None
