@@ -447,7 +447,7 @@ def test_the_command_finds_its_pilot_in_the_reports_folder(tmp_path: Path, monke
     assert main(["power", "--json"]) == 0
     document = json.loads(capfd.readouterr().out)
     assert (document["pilot"]["folder"], document["num_gates"]) == (str(tmp_path / "reports" / "run"), 1)
-    assert main(["power", "--set", "compare.confidence=0.9", "--json"]) == 0  # a recipe without gates: all metrics decide together
+    assert main(["power", "--set", "compare.confidence=0.9", "--set", "gate=[]", "--json"]) == 0  # a recipe without gates: all metrics decide together
     again = json.loads(capfd.readouterr().out)
     assert again["num_gates"] == 2 and again["metrics"][0]["alpha"] == pytest.approx(0.05)
 
