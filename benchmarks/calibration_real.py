@@ -6,7 +6,8 @@ The base model and the recipe's LoRA are drawn twice, from two disjoint sets of 
 base with Gaussian noise added to its transformer's weights, by a share of each tensor's standard deviation, and the LoRA made some times too
 strong are held against what they were made of, drawn from the same noise. Everything goes through train, generate, score and compare as a run
 does, and what is in the store is not made again, so that a killed run goes on. `--set` is that of the command line: gates (`--set 'gate=[{metric="hand_rate"}]'`),
-size, images a prompt. The exit code is 1 where a case does not come out as it must.
+size, images a prompt, and `--set 'score.extra_metrics=["drift_efficientnet_lite0"]'` for the distance to the base's own image of the same noise, which tells a
+LoRA that is too strong when people still look like people. The exit code is 1 where a case does not come out as it must.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sana_bench.base_images import BaseImages, as_base, needing_base
 from sana_bench.compare import compare
 from sana_bench.config import RunConfig, load_config
 from sana_bench.errors import SanaBenchError
 from sana_bench.generate import generate
+from sana_bench.metrics import METRICS
 from sana_bench.models import base_folder
 from sana_bench.pipeline import score_images
 from sana_bench.prompts import load_suite
 from sana_bench.records import Checkpoint, RegressionReport, SampleSet
 from sana_bench.results import ResultBundle, load_bundle
-from sana_bench.score import score
+from sana_bench.score import chosen_metrics, score
 from sana_bench.shipped import cache_folder
 from sana_bench.store import Store
 from sana_bench.train import train
@@ -75,6 +78,7 @@ def cases(config: RunConfig, folder: Path) -> Iterator[Case]:
     """Lazily: what a case is drawn with is made when its turn comes."""
     base, tuned = with_trainer(config, "none"), config
     for name, each in (("base", base), ("lora", tuned)):
+        each = without_base(each)
         yield Case(f"{name}, another noise", another_noise(each), each, False)
     for level in WEIGHT_NOISE:
         yield Case(f"base, weights + {100 * level:g} % noise", with_base(base, noisy_base(base, level, folder)), base, True)
@@ -92,7 +96,8 @@ def held_against(case: Case) -> RegressionReport:
 def scored(config: RunConfig) -> ResultBundle:
     suite, store = load_suite(config.score.suite, config.score.prompt_form), Store(config.run.store)
     checkpoint, sample_set = drawn(config)
-    return load_bundle(score(config, checkpoint, sample_set, suite, store))
+    base = BaseImages(*drawn(as_base(config))) if needing_base(chosen_metrics(config)) else None
+    return load_bundle(score(config, checkpoint, sample_set, suite, store, base))
 
 
 def scored_as_images(config: RunConfig) -> ResultBundle:
@@ -116,6 +121,15 @@ def with_weights(config: RunConfig, weights: Path) -> RunConfig:
 
 def with_base(config: RunConfig, base: Path) -> RunConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"base": str(base)})})
+
+
+def without_base(config: RunConfig) -> RunConfig:
+    """Without the metrics that hold an image against the base's of the same noise, and their gates."""
+    def stands(name: str) -> bool:
+        return name not in METRICS or not METRICS.get(name).needs_base
+
+    score = config.score.model_copy(update={field: tuple(filter(stands, getattr(config.score, field))) for field in ("metrics", "extra_metrics")})
+    return config.model_copy(update={"score": score, "gate": tuple(gate for gate in config.gate if stands(gate.metric))})
 
 
 def another_noise(config: RunConfig) -> RunConfig:
