@@ -5,9 +5,9 @@
 The base model and the recipe's LoRA are drawn twice, from two disjoint sets of noise, and each is held against itself, image by image (A/A). The
 base with Gaussian noise added to its transformer's weights, by a share of each tensor's standard deviation, and the LoRA made some times too
 strong are held against what they were made of, drawn from the same noise. Everything goes through train, generate, score and compare as a run
-does, and what is in the store is not made again, so that a killed run goes on. `--set` is that of the command line: gates (`--set 'gate=[{metric="hand_rate"}]'`),
-size, images a prompt, and `--set 'score.extra_metrics=["drift_efficientnet_lite0"]'` for the distance to the base's own image of the same noise, which tells a
-LoRA that is too strong when people still look like people. The exit code is 1 where a case does not come out as it must.
+does, and what is in the store is not made again, so that a killed run goes on. What decides are three gates (SETTINGS): texture at native
+resolution, the prompt, and the distance to the base's own image of the same noise, which tells a LoRA that is too strong when people still look
+like people. `--set` is that of the command line: other gates (`--set 'gate=[]'` is none), size, images a prompt. The exit code is 1 where a case does not come out as it must.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WEIGHT_NOISE = (0.1, 0.2)
 """Standard deviation of what is added to a weight, over that of its tensor."""
 LORA_SCALES = (3, 8)
+SETTINGS = ('score.extra_metrics=["drift_efficientnet_lite0"]',
+            'gate=[{metric="drift_efficientnet_lite0", budget=0.05, on_inconclusive="pass"}, {metric="kid_patches_efficientnet_lite0", on_inconclusive="pass"}, '
+            '{metric="clip_score_tiny_clip", on_inconclusive="pass"}]')
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Case:
 
 def main() -> int:
     arguments = parse()
-    config, folder = load_config(arguments.recipe, tuple(arguments.set)), Path(arguments.folder)
+    config, folder = load_config(arguments.recipe, (*SETTINGS, *arguments.set)), Path(arguments.folder)
     wrong = 0
     print("| candidate | against | run | regressed, with the adjusted p-value | as it must |\n|---|---|---|---|---|", flush=True)
     for case in cases(config, folder):
