@@ -27,7 +27,7 @@ def base(tmp_path_factory) -> RunConfig:
     (folder / "suite.toml").write_text(SUITE)
     return with_trainer(load_config("tiny", (
         f'score.suite="{folder / "suite.toml"}"', f"score.metrics={list(METRICS)}", "generate.height=256", "generate.width=256", "generate.num_inference_steps=6",
-        f'run.store="{folder / "store"}"', "run.device=cpu")), "none")
+        f'run.store="{folder / "store"}"', "run.device=cpu", "gate=[]")), "none")
 
 
 def test_the_same_model_in_another_noise_has_not_regressed(base):
