@@ -15,7 +15,7 @@ from sana_bench.pairs import make_pairs
 from sana_bench.records import BenchmarkResult
 from sana_bench.results import GUARD_FOLDER, RESULT_FILE, STATISTICS_FILE, ResultBundle, load_bundle
 from sana_bench.spread import Pilot, read_pilot
-from sana_bench.statistics import share_bounds
+from sana_bench.statistics import are_counts, share_bounds
 from sana_bench.store import read_record
 
 BASELINE_FOLDER = "baseline"
@@ -99,6 +99,7 @@ def pilot_of(run: PilotRun, metric: str, correlation: float, *, num_resamples: i
     means = [pairs.seed_values(side) for side in range(2)] if len(pairs.sample_ids) else []
     return read_pilot(values_N * scale, pairs.prompt_ids, run.num_prompts, run.num_images_per_prompt, by_image=pairs.values is not None,
                       shares=pairs.values is not None and share_bounds(*pairs.means()) is not None,
+                      counted=pairs.values is not None and are_counts(*pairs.means()),
                       seeds=tuple((each.var(ddof=1) / len(each), len(each) - 1) for each in means if len(each) > 1), num_resamples=num_resamples, seed=seed)
 
 

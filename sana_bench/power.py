@@ -76,7 +76,7 @@ def chance_of_finding(effect: float, precision: Precision, rule: Rule) -> float:
     if precision.num_prompts < fewest_prompts(rule.confidence, rule.num_gates):
         return 0.0
     error = float(precision.interval_errors(precision.error))
-    return power_of(effect, error, precision.degrees_of_freedom, alpha=rule.alpha, budget=rule.budget)
+    return power_of(effect, error, precision.degrees_of_freedom, alpha=rule.alpha, budget=rule.budget, counted_prompts=precision.counted_prompts)
 
 
 def chance_of_excluding(precision: Precision, rule: Rule) -> float:
@@ -140,4 +140,5 @@ def smallest_effect(pilot: Pilot, num_prompts: int, num_images: int, rule: Rule,
         return None
     precision = pilot.precision(num_prompts, num_images)
     error = float(precision.interval_errors(precision.error))
-    return smallest_detectable_effect(error, precision.degrees_of_freedom, alpha=rule.alpha, budget=rule.budget, power=power)
+    return smallest_detectable_effect(error, precision.degrees_of_freedom, alpha=rule.alpha, budget=rule.budget, power=power,
+                                      counted_prompts=precision.counted_prompts)

@@ -51,6 +51,13 @@ class Precision(NamedTuple):
     """Of its estimate."""
     bounded: bool = False
     """Whether a prompt at each bound, -1 and 1, is added to the data of the interval (statistics.mean_interval)."""
+    counted: bool = False
+    """Whether the metric says of each image whether something is there, so that a loss brings a spread of its own (sensitivity.power_of)."""
+
+    @property
+    def counted_prompts(self) -> int:
+        """As `power_of` takes it."""
+        return self.num_prompts if self.counted else 0
 
     @property
     def shrinkage(self) -> float:
@@ -78,7 +85,9 @@ class Pilot:
     share_of_images: float
     """Of the images of such a prompt."""
     bounded: bool = False
-    """Whether the values are shares of things counted; see Precision."""
+    """Whether the interval is one in bounds; see Precision."""
+    counted: bool = False
+    """Whether the values say that something is there or is not; see Precision."""
     seeds: tuple[tuple[float, float], ...] = ()
     """(variance of the mean, degrees of freedom) between the training seeds of each side that has several: more prompts do not shrink it."""
 
@@ -106,7 +115,7 @@ class Pilot:
             variance: of a prompt's mean difference, where it is not to be the pilot's.
         """
         counting, variance = self.counting(num_prompts), self.variance(num_images) if variance is None else variance
-        return Precision(counting, *satterthwaite([(variance / counting, counting - 1), *self.seeds]), self.bounded)
+        return Precision(counting, *satterthwaite([(variance / counting, counting - 1), *self.seeds]), self.bounded, self.counted)
 
     def variance_limits(self, num_images: int) -> tuple[float, float]:
         """95 % interval of that variance; the upper limit is infinite where resampled pilots have no spread at all.
@@ -137,7 +146,7 @@ class Pilot:
 
 
 def read_pilot(values: np.ndarray, prompt_ids: Sequence[str], num_prompts: int, num_images_per_prompt: int, *, by_image: bool = True,
-               shares: bool = False, seeds: tuple[tuple[float, float], ...] = (), num_resamples: int = 2000, seed: int = 0) -> Pilot:
+               shares: bool = False, counted: bool = False, seeds: tuple[tuple[float, float], ...] = (), num_resamples: int = 2000, seed: int = 0) -> Pilot:
     """Variance components of the pairs of a pilot, and how uncertain they are.
 
     Args:
@@ -147,6 +156,7 @@ def read_pilot(values: np.ndarray, prompt_ids: Sequence[str], num_prompts: int, 
         num_images_per_prompt: drawn.
         by_image: whether each value is an image's own; where not, all images of a prompt have the prompt's.
         shares: whether both sides' values lie in [0, 1].
+        counted: whether they are 0, a half or 1.
         seeds: as in Pilot.
         num_resamples: pilots to make by drawing prompts with replacement.
 
@@ -172,7 +182,7 @@ def read_pilot(values: np.ndarray, prompt_ids: Sequence[str], num_prompts: int, 
                       for at, factor in ((np.arange(len(counts_P))[None], 1.0), (drawn_RP, short)))
     bounded = shares and len(np.unique(means_P.round(12))) <= len(means_P) / 2
     return Pilot(Spread(*(part if part is None else float(part[0]) for part in own)), resampled, num_prompts, num_images_per_prompt,
-                 len(counts_P) / num_prompts, float(counts_P.mean()) / num_images_per_prompt, bounded, seeds)
+                 len(counts_P) / num_prompts, float(counts_P.mean()) / num_images_per_prompt, bounded, counted, seeds)
 
 
 def _components(counts_RP: np.ndarray, means_RP: np.ndarray, squares_RP: np.ndarray, apart: bool, factor: float) -> Spread:

@@ -24,9 +24,9 @@ from sana_bench.power import Rule, chance_of_excluding, chance_of_finding, cheap
 from sana_bench.power_plan import PowerRequest, larger_suites, plan_power
 from sana_bench.power_plot import draw_power
 from sana_bench.prompts import load_suite
-from sana_bench.significance import holm
+from sana_bench.significance import holm, sign_flip_test
 from sana_bench.spread import Pilot, Precision, Spread, read_pilot
-from sana_bench.statistics import set_interval
+from sana_bench.statistics import mean_interval, set_interval
 from tests.bundles import SET_METRIC, make_bundle, set_metric_registered, write_result_folder
 
 NO_BUDGET = Rule(budget=0.0)
@@ -504,3 +504,18 @@ def test_text_of_records_is_no_markup_in_the_picture(tmp_path: Path):
     draw_power(replace(plan, metrics=[replace(plan.metrics[0], result=hostile)], suite="<b>"), tmp_path / "power.svg")
     picture = (tmp_path / "power.svg").read_text()
     assert "<script" not in picture and "&lt;script&gt;alert(1)&lt;/script&gt; $x^2$ &amp;amp;" in picture and "&lt;b&gt;: 24 prompts" in picture
+
+
+def test_the_loss_of_what_is_counted_is_promised_with_its_own_spread():
+    """Of sides that hardly differ the spread is small, and a loss of a third of the prompts would make most of what it is judged by."""
+    values = np.zeros(30)
+    values[[3, 17]] = -1, 1
+    plain, counted = (read_pilot(values, [f"p{at}" for at in range(30)], 30, 1, shares=True, counted=each) for each in (False, True))
+    rule = Rule(0.05, num_gates=5)
+    chances = [power_at(finding(0.3, rule), pilot, 30, 1) for pilot in (plain, counted)]
+    assert chances[0] > chances[1] + 0.1
+    assert smallest_effect(plain, 30, 1, rule, 0.8) < smallest_effect(counted, 30, 1, rule, 0.8)
+    rows = (np.random.default_rng(12).random((RUNS, 30)) < 0.3).astype(float)
+    found = np.mean([judge(mean_interval(np.minimum(values, -row), range(30), bounds=(-1, 1), num_resamples=200), 0.05, 30, 0.95,
+                           5 * sign_flip_test(np.minimum(values, -row), range(30))) == "regressed" for row in rows])
+    assert chances[1] <= found + 0.05 < chances[0] + 0.05, "no more is promised than is found"
