@@ -181,11 +181,17 @@ def judge(gain: Interval, budget: float, num_prompts: int, confidence: float, p_
 
 
 def _needed(draft: Draft, gain: Interval, alpha: float, confidence: float) -> int | None:
-    """Prompts that would settle it if the gain stays what it is, by excluding no change or a loss beyond the budget."""
+    """Prompts that would settle it if the gain stays what it is, by excluding no change or a loss beyond the budget. More than there are."""
     found, budget = draft.difference, draft.verdict.budget
     num_prompts = found.num_prompts
     if gain.low is None or gain.high is None or num_prompts < fewest_prompts(confidence):
         return fewest_prompts(confidence) if num_prompts < fewest_prompts(confidence) else None
+    needed = _at_this_spread(found, gain, budget, alpha, confidence)
+    return needed and max(needed, num_prompts + 1)
+
+
+def _at_this_spread(found: Difference, gain: Interval, budget: float, alpha: float, confidence: float) -> int | None:
+    num_prompts = found.num_prompts
     shrinking = (max(found.error**2 - found.seed_error**2, 0)) ** 0.5
     if gain.value < -budget:
         return prompts_to_find(shrinking, num_prompts, gain.value, alpha=alpha, confidence=confidence, fixed_error=found.seed_error, bounded=found.bounded)

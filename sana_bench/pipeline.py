@@ -181,7 +181,7 @@ def compare_images(config: RunConfig, images: Path, against: Path, suite_name: s
     if not suite_name and suite_of(images, "").digest != suite_of(against, "").digest:
         raise DataError(f"{images} and {against} have different captions: only images of the same prompts are pairs")
     candidate, baseline = (score_images(config, folder, suite_name, against) for folder in (images, against))
-    named = as_base(config).model_copy(update={"name": MAKER})
+    named = as_base(config).model_copy(update={"name": MAKER, "gate": ()})  # a recipe's gates are about its own suite and metrics
     run_id = digest_of([scored_digest(candidate), scored_digest(baseline), config.compare.model_dump(mode="json"), str(against), JUDGEMENT_VERSION,
                         version("sana-bench")])
     run_dir = Path(config.run.reports).expanduser() / f"{MAKER}-{run_id}"

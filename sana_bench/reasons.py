@@ -48,4 +48,4 @@ def how_many_more(needed: int | None, num_prompts: int, seed_error: float) -> st
     """What would settle an inconclusive verdict."""
     if needed is None:
         return "no practical number of prompts would tell" + ("; more training seeds may" if seed_error else "")
-    return f"about {needed} prompts would tell, {max(needed - num_prompts, 1)} more than there are"
+    return f"about {needed} prompts would tell, {needed - num_prompts} more than there are"
