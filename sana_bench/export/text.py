@@ -109,7 +109,7 @@ def _training(facts: CardFacts) -> list[str]:
 
 def _limits(exported: Exported) -> list[str]:
     deciding = exported.report.deciding
-    seeds = min((each.num_training_seeds for each in deciding), default=1)
+    seeds = max((each.num_training_seeds for each in deciding), default=1)
     untold = sum(each.outcome == "inconclusive" for each in deciding)
     unjudged = sorted({each.metric for result in exported.results for each in result.results if each.not_judged})
     lines = ["## Limits", "",
