@@ -33,7 +33,7 @@ metric decides, and what is inconclusive passes: a run that measures everything 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sana_bench.comparability import sampling_obstacle, suite_obstacle
 from sana_bench.config import CompareSection, GateSection
@@ -54,6 +54,8 @@ from sana_bench.tags import tag_differences, with_q_values
 FAILING: tuple[Outcome, ...] = ("regressed", "missing", "not_comparable")
 WORST_FIRST: tuple[Outcome, ...] = (*FAILING, "inconclusive", "unchanged", "improved")
 MAX_WORST_SAMPLES = 12
+MOST_LOST = 0.1
+"""Share of the baseline's samples that the candidate may leave without a value, on balance, and still pass: a picture too broken to be measured is no gain."""
 JUDGEMENT_VERSION = 4
 """Goes up when the same numbers give another verdict."""
 ROUNDING = 1e-9
@@ -85,12 +87,13 @@ def compare(candidate: ResultBundle, baseline: ResultBundle | None, settings: Co
         MetricError: a score or a value is not finite.
     """
     check_budgets(settings, measured_on([each for side in (candidate, baseline) if side for each in (side, side.guard)]))
-    guards = (candidate.guard, baseline and baseline.guard)
+    guards = (_guard_of(candidate), _guard_of(baseline))
     sides = [_sides(candidate, baseline, baseline is not None, "score.suite"),
              *([_sides(*guards, baseline is not None, "score.guard_suite")] if any(guards) else [])]
-    judged = [_judge_suite(each, settings) for each in sides]
-    asked = [draft_of(gate.metric, _suite_of(gate, sides), settings, gate, len(gates)) for gate in gates]
-    drafts, about = [draft for suite in judged for draft in suite.drafts], {draft.verdict.suite for draft in asked}
+    about, known = {_suite_of(gate, sides).suite for gate in gates}, {}
+    asked = [draft_of(gate.metric, _suite_of(gate, sides), settings, gate, len(gates), known) for gate in gates]
+    judged = [_judge_suite(each, settings, known, decides=each.suite not in about) for each in sides]
+    drafts = [draft for suite in judged for draft in suite.drafts]
     deciding = _settle([*asked, *(draft for draft in drafts if draft.verdict.suite not in about)], settings)
     gated, others = deciding[:len(asked)], deciding[len(asked):]
     shown = _settle([draft for draft in drafts if draft.verdict.suite in about], settings)
@@ -108,6 +111,11 @@ def compare(candidate: ResultBundle, baseline: ResultBundle | None, settings: Co
         num_resamples=settings.num_resamples, seed=settings.seed)
 
 
+def _guard_of(side: ResultBundle | None) -> ResultBundle | None:
+    """The guard suite as all fine-tunes of a side drew it."""
+    return side and side.guard and replace(side.guard, replicates=tuple(each.guard for each in side.replicates))
+
+
 def _sides(candidate: ResultBundle | None, baseline: ResultBundle | None, accepted: bool, setting: str) -> Sides:
     """Of one suite. `setting`: that which names it."""
     obstacle = "" if accepted else "there is no baseline yet"
@@ -123,9 +131,9 @@ def _suite_of(gate: GateSection, sides: Sequence[Sides]) -> Sides:
     return found
 
 
-def _judge_suite(sides: Sides, settings: CompareSection) -> Judged:
-    """Every metric that either side has on one suite, and by tag."""
-    drafts = [draft_of(name, sides, settings) for name in measured_on((sides.candidate, sides.baseline))]
+def _judge_suite(sides: Sides, settings: CompareSection, known: dict[tuple[str, str, str], Difference], decides: bool) -> Judged:
+    """Every metric that either side has on one suite, and by tag. Arguments as of `draft_of`."""
+    drafts = [draft_of(name, sides, settings, known=known, decides=decides) for name in measured_on((sides.candidate, sides.baseline))]
     tags = []
     for draft in drafts:
         if draft.pairs and draft.pairs.values is not None:
@@ -149,12 +157,16 @@ def _verdict(draft: Draft, p_adjusted: float, num_decided: int, settings: Compar
     alpha, difference = (1 - confidence) / num_decided, found.interval
     gain = difference if own.higher_is_better or difference.low is None else Interval(-difference.value, -difference.high, -difference.low)
     outcome = judge(gain, own.budget, found.num_prompts, confidence, p_adjusted)
-    needed = _needed(draft, gain, alpha, confidence) if outcome == "inconclusive" else None
+    lost = draft.pairs is not None and draft.pairs.lost_share > MOST_LOST and outcome in ("unchanged", "improved")
+    if lost:
+        outcome = "inconclusive"
+    needed = _needed(draft, gain, alpha, confidence) if outcome == "inconclusive" and not lost else None
     effect = _detectable(found, own.budget, num_decided, confidence)
-    clauses = [why(outcome, gain, own.budget, own.unit, found.num_prompts, confidence, found.p_value, p_adjusted), draft.lost]
-    if outcome == "inconclusive":
-        clauses.insert(1, how_many_more(needed, found.num_prompts, found.seed_error))
-    if outcome in ("regressed", "improved") and own.num_training_seeds == 1:
+    clauses = ["what is lost may be what got worse" if lost else
+               why(outcome, gain, own.budget, own.unit, found.num_prompts, confidence, found.p_value, p_adjusted), draft.lost]
+    if outcome == "inconclusive" and not lost:
+        clauses.insert(1, how_many_more(needed, found))
+    if own.num_training_seeds == 1:
         clauses.append("of one fine-tune; another training seed may come out otherwise")
     return own.model_copy(update={"outcome": outcome, "p_adjusted": p_adjusted if found.p_value is not None else None, "smallest_detectable_effect": effect,
                                   "num_prompts_needed": needed, "reason": "; ".join(filter(None, clauses))})
@@ -162,7 +174,7 @@ def _verdict(draft: Draft, p_adjusted: float, num_decided: int, settings: Compar
 
 def _detectable(found: Difference, budget: float, num_decided: int, confidence: float) -> float | None:
     """The true loss that is found in most runs of this size; None where so few prompts cannot show any among so many metrics."""
-    if found.error is None or found.test == "sign flips" and found.num_prompts < fewest_prompts(confidence, num_decided):
+    if found.error is None or found.test in ("sign flips", "label permutation") and found.num_prompts < fewest_prompts(confidence, num_decided):
         return None
     return smallest_detectable_effect(found.error, found.degrees_of_freedom, alpha=(1 - confidence) / num_decided, budget=budget,
                                       counted_prompts=found.num_prompts if found.counted else 0)
@@ -215,6 +227,8 @@ def _limited(verdict: Verdict, draft: Draft) -> Verdict:
 def _held(limits: Limits, verdict: Verdict) -> tuple[Outcome, str]:
     """Whether a floor or a ceiling is held, and why so."""
     own = limits.usual
+    if limits.too_few:
+        return "inconclusive", limits.too_few
     if own.low is None or own.high is None or limits.strict.low is None:
         return "inconclusive", "too few samples to know how uncertain the candidate's value is"
     found = f"{own.value:.3g} ({own.low:.3g} to {own.high:.3g})"

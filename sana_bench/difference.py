@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -80,6 +80,8 @@ def _of_sets(pairs: Pairs, settings: CompareSection, most_permutations: int) -> 
 def _between_seeds(pairs: Pairs, settings: CompareSection, num_prompts: int) -> Difference:
     """With several fine-tunes of a side: prompts and training seeds both vary, and both are in the standard error.
 
+    A fine-tune of which there is only one varies as those of the other side do; nothing else tells how much.
+
     Two crossed random factors: Var(mean) = S_prompts^2 / P + S_seeds^2 / K, of the means over the other factor. Each holds the residual
     once, so that the sum is a little too large. Degrees of freedom by Satterthwaite: few seeds that differ much leave few.
 
@@ -92,14 +94,16 @@ def _between_seeds(pairs: Pairs, settings: CompareSection, num_prompts: int) -> 
         value = interval.value
     else:
         value, prompt_error, _ = jackknife(lambda at: pairs.value(1, at) - pairs.value(0, at), pairs.prompt_ids)
-        bounded = False
+        prompt_error, bounded = prompt_error or None, False
     if prompt_error is None:
         return Difference(Interval(value, None, None), None, 1, 0.0, "", None, num_prompts)
     parts = [(prompt_error**2, num_prompts - 1)]
-    for side in range(2):
-        means = pairs.seed_values(side)
+    by_side = [pairs.seed_values(side) for side in range(2)]
+    for side, (means, others) in enumerate((by_side, by_side[::-1])):
         if len(means) > 1:
             parts.append((means.var(ddof=1) / len(means), len(means) - 1))
+        elif pairs.trained[side] and len(others) > 1:
+            parts.append((others.var(ddof=1), len(others) - 1))
     error, freedom = satterthwaite(parts)
     return Difference(student_interval(value, error, freedom, settings.confidence), error, freedom, math.sqrt(sum(part for part, _ in parts[1:])),
                       "t", t_test(value, error, freedom), num_prompts, bounded=bounded)
@@ -126,6 +130,7 @@ def measure_value(pairs: Pairs, settings: CompareSection) -> Interval:
                                         seed=settings.seed, bounds=share_bounds(values))
     else:
         value, error, _ = jackknife(lambda at: pairs.value(1, at), pairs.prompt_ids)
+        error = error or None
         interval = student_interval(value, error, max(num_prompts - 1, 1), settings.confidence)
     if len(seeds) < 2 or error is None:
         return interval
@@ -133,34 +138,50 @@ def measure_value(pairs: Pairs, settings: CompareSection) -> Interval:
     return student_interval(interval.value, error, freedom, settings.confidence)
 
 
-def value_of_group(score: GroupScore, scored_at: float, confidence: float) -> Interval:
-    """A perceived group's mean with the interval of another confidence than it was scored at."""
-    return student_interval(score.value, _group_error(score, scored_at), max(score.num_prompts - 1, 1), confidence)
+class GroupValue(NamedTuple):
+    """A perceived group's mean in one result."""
+
+    score: GroupScore
+    scored_at: float
+    """Confidence of the interval that is recorded with it."""
+
+    @property
+    def freedom(self) -> int:
+        return max(self.score.num_prompts - 1, 1)
+
+    @property
+    def error(self) -> float | None:
+        """Standard error that goes with the recorded interval."""
+        if self.score.low is None or self.score.high is None:
+            return None
+        return (self.score.high - self.score.low) / 2 / t_quantile((1 + self.scored_at) / 2, self.freedom)
 
 
-def _group_error(score: GroupScore, scored_at: float) -> float | None:
-    """Standard error that goes with the recorded interval."""
-    if score.low is None or score.high is None:
-        return None
-    return (score.high - score.low) / 2 / t_quantile((1 + scored_at) / 2, max(score.num_prompts - 1, 1))
+def value_of_group(seeds: Sequence[GroupValue], confidence: float) -> Interval:
+    """A perceived group's mean over the training seeds of one side, with the interval of any confidence."""
+    value = float(np.mean([each.score.value for each in seeds]))
+    if any(each.error is None for each in seeds):
+        return Interval(value, None, None)
+    return student_interval(value, *satterthwaite(_group_parts(seeds)), confidence)
 
 
-def of_groups(groups: Sequence[Sequence[GroupScore]], settings: CompareSection) -> tuple[Difference, tuple[float, float]]:
-    """Difference of a perceived group's means, and both means; each side's scores are of its training seeds.
+def of_groups(groups: Sequence[Sequence[GroupValue]], settings: CompareSection) -> tuple[Difference, tuple[float, float]]:
+    """Difference of a perceived group's means, and both means; each side's values are of its training seeds, with an interval each.
 
     Other images show the group on each side, so that it is Welch's test of two samples. Where some prompts are in both it is cautious.
 
     Source: B. L. Welch, Biometrika 34 (1947).
     """
-    parts, values = [], []
-    for side in groups:
-        numbers = np.array([score.value for score in side])
-        freedoms = [max(score.num_prompts - 1, 1) for score in side]
-        parts.append((float(np.mean([_group_error(score, settings.confidence) ** 2 for score in side])), min(freedoms)))  # the seeds share prompts, so their means are no independent measures
-        if len(side) > 1:
-            parts.append((numbers.var(ddof=1) / len(side), len(side) - 1))
-        values.append(float(numbers.mean()))
-    error, freedom = satterthwaite(parts)
-    value, num_prompts = values[1] - values[0], min(score.num_prompts for side in groups for score in side)
+    values = tuple(float(np.mean([each.score.value for each in side])) for side in groups)
+    error, freedom = satterthwaite([part for side in groups for part in _group_parts(side)])
+    value, num_prompts = values[1] - values[0], min(each.score.num_prompts for side in groups for each in side)
     return Difference(student_interval(value, error, freedom, settings.confidence), error, freedom, 0.0, "t", t_test(value, error, freedom),
-                      num_prompts), (values[0], values[1])
+                      num_prompts), values
+
+
+def _group_parts(seeds: Sequence[GroupValue]) -> list[tuple[float, float]]:
+    """(variance, degrees of freedom): of the prompts, which all seeds share, and between seeds."""
+    parts = [(float(np.mean([each.error**2 for each in seeds])), min(each.freedom for each in seeds))]
+    if len(seeds) > 1:
+        parts.append((float(np.var([each.score.value for each in seeds], ddof=1)) / len(seeds), len(seeds) - 1))
+    return parts

@@ -9,7 +9,7 @@ import numpy as np
 
 from sana_bench.metrics import METRICS
 from sana_bench.records import MetricResult
-from sana_bench.results import ResultBundle, SetStatistics
+from sana_bench.results import ResultBundle, SetStatistics, is_trained
 from sana_bench.statistics import finite
 
 
@@ -40,6 +40,10 @@ class Pairs:
     """Whether every pair is the same picture twice: then nothing can have changed, by whatever metric."""
     lost: str
     """How many samples one side alone has scored, in words; empty where none."""
+    lost_share: float = 0.0
+    """Of the samples that the baseline has scored and that were drawn: how many more it has than the candidate."""
+    trained: tuple[bool, bool] = (False, False)
+    """Whether baseline and candidate are fine-tunes, of which there could be others."""
 
     @property
     def num_seeds(self) -> tuple[int, int]:
@@ -105,6 +109,7 @@ def make_pairs(result: MetricResult, baseline: ResultBundle, candidate: ResultBu
     drawn = set(prompts.values())
     left = {sample.sample_id for sample in baseline.result.samples if sample.prompt_id not in drawn} if candidate.result.num_prompts_left else set()
     alone = (("baseline", known[0] - known[1] - left), ("candidate", known[1] - known[0]))
+    num_scored = len(known[0] - left)
     tables = [np.array([[seed.get(name, np.nan) for name in shared] for seed in side]).reshape(len(side), len(shared)) for side in places]
     values = sets = None
     if result.kind == "sample":
@@ -114,7 +119,8 @@ def make_pairs(result: MetricResult, baseline: ResultBundle, candidate: ResultBu
                      for side, table, places_of in zip(sides, tables, places, strict=True))
     return Pairs(tuple(shared), tuple(prompts[name] for name in shared), values, sets, result.metric,
                  max(map(len, sides)) == 1 and all(before[name] == images[name] for name in shared),
-                 "; ".join(f"{len(names)} sample(s) scored only on the {side}" for side, names in alone if names))
+                 "; ".join(f"{len(names)} sample(s) scored only on the {side}" for side, names in alone if names),
+                 (len(alone[0][1]) - len(alone[1][1])) / num_scored if num_scored else 0.0, tuple(is_trained(side[0].result) for side in sides))
 
 
 def _scored(result: MetricResult, seeds: list[Mapping[str, float]]) -> set[str]:

@@ -44,8 +44,10 @@ def why(outcome: Outcome, gain: Interval, budget: float, unit: str, num_prompts:
     return f"worse by {size}, beyond the budget of {limit}, but chance is not excluded"
 
 
-def how_many_more(needed: int | None, num_prompts: int, seed_error: float) -> str:
+def how_many_more(needed: int | None, found: Difference) -> str:
     """What would settle an inconclusive verdict."""
-    if needed is None:
-        return "no practical number of prompts would tell" + ("; more training seeds may" if seed_error else "")
-    return f"about {needed} prompts would tell, {needed - num_prompts} more than there are"
+    if needed is not None:
+        return f"about {needed} prompts would tell, {needed - found.num_prompts} more than there are"
+    if found.error is None:
+        return "more prompts may tell, and nothing tells how many"
+    return "no practical number of prompts would tell" + ("; more training seeds may" if found.seed_error else "")

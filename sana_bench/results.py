@@ -62,6 +62,16 @@ class ResultBundle:
         return 0 if seed is None else seed
 
 
+UNTRAINED = "none"
+"""The trainer that draws with the base as it is, so that there is no other fine-tune of the recipe."""
+
+
+def is_trained(result: BenchmarkResult) -> bool:
+    """Whether it is known to be of a fine-tune."""
+    train = result.config.get("train")
+    return isinstance(train, dict) and train.get("trainer", UNTRAINED) != UNTRAINED
+
+
 def loss_in_budgets(result: MetricResult, difference: float, budget: float) -> float:
     """How much of the budget a change of this metric costs, negative for a gain; of its own budget where `budget` is zero."""
     return (-difference if result.higher_is_better else difference) / (budget or result.budget or 1.0)

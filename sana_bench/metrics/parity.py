@@ -19,6 +19,7 @@ Legend: n images.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -86,11 +87,11 @@ class _Parity:
         return value if isinstance(value, Unscored) else None
 
     def statistics(self, samples: Sequence[ScoredSample]) -> dict[str, np.ndarray]:
-        """Values, a label of each attribute and a number of each prompt."""
-        _, prompts_n = np.unique([sample.prompt.id for sample in samples], return_inverse=True)
+        """Values, a label of each attribute and a number of each prompt, the same in every result."""
+        prompts_n = np.array([int.from_bytes(hashlib.sha256(sample.prompt.id.encode()).digest()[:8], "big") >> 1 for sample in samples], np.int64)
         labels = {attribute: np.array([_label(attribute, sample) for sample in samples], np.int64) for attribute in GROUPED}
         return {"values": np.array([self.metric.score(sample) for sample in samples], float),
-                "prompts": prompts_n.astype(np.int64), **labels}
+                "prompts": prompts_n, **labels}
 
     @staticmethod
     def evaluate(statistics: Mapping[str, np.ndarray], indices: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from sana_bench.compare import compare
 from sana_bench.config import CompareSection
-from sana_bench.difference import measure_difference, measure_value, of_groups, satterthwaite
+from sana_bench.difference import GroupValue, measure_difference, measure_value, of_groups, satterthwaite, value_of_group
 from sana_bench.errors import InsufficientSamplesError
 from sana_bench.pairs import make_pairs
 from sana_bench.records import GroupScore
@@ -150,15 +150,15 @@ def test_satterthwaite_is_welchs():
     assert satterthwaite([(0, 8), (0, 3)]) == (0, 3)
 
 
-def group(values: np.ndarray) -> GroupScore:
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
+def group(values: np.ndarray, confidence: float = 0.95) -> GroupScore:
+    low, high = stats.t.interval(confidence, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
     return GroupScore(attribute="gender", group="feminine", metric="hand_rate", value=values.mean(), low=low, high=high, num_images=len(values),
                       num_prompts=len(values), enough=True)
 
 
 def test_perceived_groups_are_compared_by_welchs_test_from_what_was_recorded():
     one, other = np.random.default_rng(8).normal(size=9), np.random.default_rng(9).normal(1, 2, size=14)
-    found, values = of_groups([[group(one)], [group(other)]], SETTINGS)
+    found, values = of_groups([[GroupValue(group(one), 0.95)], [GroupValue(group(other, 0.8), 0.8)]], SETTINGS)
     expected = stats.ttest_ind(other, one, equal_var=False)
     assert values == pytest.approx((one.mean(), other.mean())) and found.p_value == pytest.approx(expected.pvalue)
     assert (found.interval.low, found.interval.high) == pytest.approx(tuple(expected.confidence_interval()))
@@ -179,3 +179,61 @@ def test_a_set_metric_of_too_few_pairs_says_so_with_seeds_as_well():
         side = make_bundle({}, sets={SET_METRIC: [0.1, 0.2, 0.3]})
         with pytest.raises(InsufficientSamplesError):
             measure_difference(pairs_of(side, replace(side, replicates=(side,))), SETTINGS)
+
+
+def test_a_groups_own_value_is_that_of_all_fine_tunes():
+    values = np.random.default_rng(11).normal(size=(3, 12)) + [[0], [0], [3]]
+    found = value_of_group([GroupValue(group(each), 0.95) for each in values], 0.99)
+    parts = [(np.mean([stats.sem(each) ** 2 for each in values]), 11), (values.mean(axis=1).var(ddof=1) / 3, 2)]
+    error, freedom = satterthwaite(parts)
+    assert found == pytest.approx((values.mean(), *stats.t.interval(0.99, freedom, loc=values.mean(), scale=error)))
+    assert value_of_group([GroupValue(group(values[0]), 0.95)], 0.95)[1:] == pytest.approx(stats.t.interval(0.95, 11, loc=values[0].mean(), scale=stats.sem(values[0])))
+
+
+def test_a_single_fine_tune_varies_as_those_of_the_other_side_do():
+    """A baseline that is one fine-tune, and a candidate of three; an untrained baseline does not vary."""
+    random = np.random.default_rng(12)
+    before, after = random.normal(size=12), random.normal(size=(3, 12)) + [[0], [0.5], [1]]
+    trained, untrained = ({"train": {"trainer": name}} for name in ("lora", "none"))
+    candidate = bundle(after[0], after[1:], config=trained)
+    one, none = (measure_difference(pairs_of(bundle(before, config=each), candidate), SETTINGS) for each in (trained, untrained))
+    between = after.mean(axis=1).var(ddof=1)
+    assert one.error**2 - none.error**2 == pytest.approx(between) and none.seed_error**2 == pytest.approx(between / 3)
+
+
+def test_a_fine_tune_without_any_value_is_missing_and_not_left_to_the_others():
+    random = np.random.default_rng(13)
+    before, good, nothing = bundle(random.normal(size=12)), random.normal(3, 1, 12), [None] * 12
+    whole = compare(bundle(good, [good + 0.1]), before, SETTINGS, "b").verdicts[0]
+    broken = make_bundle({"hand_rate": nothing}, changes={"hand_rate": {"value": None}})
+    lost = [compare(side, before, SETTINGS, "b").verdicts[0] for side in (
+        replace(bundle(good), replicates=(broken,)), replace(broken, replicates=(bundle(good),)))]
+    assert whole.outcome == "improved" and [each.outcome for each in lost] == ["missing", "missing"]
+
+
+def test_the_guard_suite_is_judged_on_every_fine_tune():
+    """The first has forgotten nothing, the two others have."""
+    random = np.random.default_rng(14)
+    base = random.normal(size=24)
+
+    def side(*guards: np.ndarray) -> ResultBundle:
+        made = [replace(bundle(base), guard=make_bundle({"hand_rate": list(each)}, suite="guard_test", suite_digest="g1")) for each in guards]
+        return replace(made[0], replicates=tuple(made[1:]))
+
+    kept = [base + random.normal(0, 0.02, 24) for _ in range(3)]
+    good = compare(side(*kept), side(base), SETTINGS, "b").verdicts[1]
+    bad = compare(side(kept[0], kept[1] - 1, kept[2] - 1), side(base), SETTINGS, "b").verdicts[1]
+    assert (good.outcome, good.num_training_seeds) == ("unchanged", 3)
+    assert (bad.outcome, bad.num_training_seeds) == ("inconclusive", 3) and bad.difference == pytest.approx(-2 / 3, abs=0.02)
+
+
+def test_counted_classes_that_no_prompt_moves_say_nothing_of_others_with_seeds_neither():
+    with set_metric_registered():
+        def side(values: list[float], **others) -> ResultBundle:
+            return make_bundle({"clip_score_tiny_clip": list(np.arange(12.0) + others.get("shift", 0))}, sets={SET_METRIC: values})
+
+        constant = [0.5] * 12
+        candidate = replace(side(constant, shift=1), replicates=(side(constant, shift=2),))
+        for each in (candidate, side(constant, shift=1)):
+            verdict = compare(each, side(constant), SETTINGS, "b").verdicts[1]
+            assert (verdict.outcome, verdict.ci_low) == ("inconclusive", None) and "nothing tells how many" in verdict.reason

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sana_bench import drafts
 from sana_bench.compare import compare
 from sana_bench.config import CompareSection, GateSection
+from sana_bench.difference import measure_difference
 from sana_bench.errors import ConfigError
 from sana_bench.records import GroupScore, RegressionReport, Verdict
 from tests.bundles import SET_METRIC, make_bundle, set_metric_registered
@@ -200,3 +202,44 @@ def test_a_suite_that_no_gate_asks_about_is_decided_by_all_its_metrics():
     assert report.outcome == "regressed" and report.headline.startswith("Regressed: of 2 gates and metrics, 1 got worse (hand_rate of guard_test")
     asked = compare(side(moved(0), moved(-1)), side(BASE, BASE), SETTINGS, "b", gates)
     assert asked.deciding == asked.gates and asked.outcome == "passed"
+
+
+def test_a_floor_is_no_floor_of_what_may_not_be_judged_yet():
+    few = report_of(moved(0), GateSection(metric="hand_rate", floor=0.1), before=None, changes={"hand_rate": {"fewest_images": NUM + 1}})
+    assert (few.gates[0].outcome, few.outcome) == ("inconclusive", "regressed") and f"below {NUM + 1} images" in few.gates[0].reason
+    enough = report_of(moved(0), GateSection(metric="hand_rate", floor=0.1), before=None, changes={"hand_rate": {"fewest_images": NUM}})
+    assert enough.outcome == "passed"
+    two = compare(make_bundle({"hand_rate": [30.0, 30.0]}), None, SETTINGS, "b", [GateSection(metric="hand_rate", floor=29.9)])
+    assert two.gates[0].outcome == "inconclusive" and "6 are the least" in two.gates[0].reason
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [(2, "unchanged"), (3, "inconclusive"), (12, "inconclusive")])
+def test_what_has_lost_its_value_is_not_passed_over(lost: int, outcome: str):
+    """24 pictures, of which the candidate broke some so much that they cannot be measured."""
+    after = [None] * lost + list(moved(0)[lost:])
+    (verdict,) = compare(make_bundle({"hand_rate": after}), make_bundle({"hand_rate": list(BASE)}), SETTINGS, "b", [GateSection(metric="hand_rate")]).gates
+    assert (verdict.outcome, verdict.passed) == (outcome, outcome == "unchanged") and f"{lost} sample(s) scored only on the baseline" in verdict.reason
+    found = compare(make_bundle({"hand_rate": list(BASE)}), make_bundle({"hand_rate": after}), SETTINGS, "b", [GateSection(metric="hand_rate")]).gates[0]
+    assert found.outcome == "unchanged", "more values than before are no loss"
+
+
+def test_a_share_of_nothing_is_no_budget():
+    centred = BASE - BASE.mean()
+    verdict = compare(make_bundle({"hand_rate": list(centred + NOISE)}), make_bundle({"hand_rate": list(centred)}, changes={"hand_rate": {"ci_low": -0.1, "ci_high": 0.1}}),
+                      SETTINGS, "b", [GateSection(metric="hand_rate", relative_budget=0.1)]).gates[0]
+    assert (verdict.outcome, verdict.passed) == ("inconclusive", False) and "Give an absolute one" in verdict.reason
+
+
+def test_every_verdict_of_one_fine_tune_says_so():
+    for shift in (-0.2, 0.0, 0.2):
+        assert gated(moved(shift)).reason.endswith("of one fine-tune; another training seed may come out otherwise")
+
+
+def test_what_a_gate_has_measured_is_not_measured_again(monkeypatch):
+    measured = []
+    monkeypatch.setattr(drafts, "measure_difference", lambda pairs, settings, decides: measured.append((pairs.metric, decides)) or measure_difference(pairs, settings, decides))
+    report_of(moved(0), GateSection(metric="hand_rate"), GateSection(metric="hand_rate", tag="first"))
+    assert measured == [("hand_rate", True)] * 2
+    measured.clear()
+    report_of(moved(0))
+    assert measured == [("hand_rate", True)]
