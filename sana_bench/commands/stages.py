@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.commands import PASSED, REGRESSED, STAGE, WHOLE, command
+from sana_bench.commands.answers import outcome_reply, result_notes, result_table
 from sana_bench.commands.settings import config_arguments, config_of, gates_argument, refuse_settings, run_or_config_arguments
-from sana_bench.console import Reply, outcome_reply, result_notes, result_table
+from sana_bench.console import Reply
 from sana_bench.usage import Arguments, Parser, UsageError
 
 if TYPE_CHECKING:

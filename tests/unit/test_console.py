@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 
-from sana_bench.console import Reply, Table, result_notes, show
+from sana_bench.commands.answers import result_notes
+from sana_bench.console import Reply, Table, show
 from sana_bench.records import MetricResult
 
 
