@@ -27,6 +27,8 @@ from sana_bench.store import copy_files, digest_of, read_record, write_bytes, wr
 
 ACCEPTANCE_FILE, HISTORY_FILE = "acceptance.json", "history.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+ASIDE = re.compile(rf"\.({NAME.pattern})\.[0-9a-f]+\.old")
+"""A folder that steps aside while another takes its place."""
 THUMBNAIL_PX, THUMBNAIL_QUALITY = 640, 80
 """Long side of a baseline's pictures: photographs take 37 kB each so and 102 kB as a run keeps them, so that hundreds of them fit into version control."""
 
@@ -81,6 +83,8 @@ def find_baseline(name_or_path: str, folder: Path) -> Path | None:
 
 def baseline_names(folder: Path) -> list[str]:
     """Names of the accepted baselines in `folder` and of the shipped ones."""
+    for name in {found[1] for path in folder.expanduser().glob(".*.old") if (found := ASIDE.fullmatch(path.name))}:
+        find_baseline(name, folder)  # puts back what a killed `accept` had moved aside
     return sorted({path.parent.name for place in (folder.expanduser(), shipped_folder("baselines")) for path in place.glob(f"*/{ACCEPTANCE_FILE}")
                    if NAME.fullmatch(path.parent.name)})
 
@@ -175,14 +179,23 @@ def _states_in(place: Path) -> tuple[AcceptedState, ...]:
         history, guard = place / HISTORY_FILE, place / GUARD_FOLDER / RESULT_FILE
         past = read_record(history, BaselineHistory).states if history.exists() else ()
         result = read_record(place / RESULT_FILE, BenchmarkResult)
-        return (*past, AcceptedState(acceptance=read_record(place / ACCEPTANCE_FILE, Acceptance), num_images=len(result.samples),
-                                     result=_without_images(result), guard=_without_images(read_record(guard, BenchmarkResult)) if guard.exists() else None))
+        now = AcceptedState(acceptance=read_record(place / ACCEPTANCE_FILE, Acceptance), num_images=len(result.samples), result=result,
+                            guard=read_record(guard, BenchmarkResult) if guard.exists() else None)
+        return tuple(state.model_copy(update={"result": _without_images(state.result), "guard": state.guard and _without_images(state.guard)})
+                     for state in (*past, now))
     except SanaBenchError as error:
         raise BaselineError(f"the baseline {place} is damaged: {error}. Put it back from version control, or move it away and accept a result anew") from error
 
 
 def _without_images(result: BenchmarkResult) -> BenchmarkResult:
-    return result.model_copy(update={"samples": (), "prompt_tags": {}, "compositions": (), "groups": (), "tags": ()})
+    return _without_places(result).model_copy(update={"samples": (), "prompt_tags": {}, "compositions": (), "groups": (), "tags": ()})
+
+
+def _without_places(result: BenchmarkResult) -> BenchmarkResult:
+    """A baseline is published, and where its run kept files on somebody's machine is nobody's business; of that section only the device decides anything."""
+    run = result.config.get("run")
+    kept = {"device": run["device"]} if isinstance(run, dict) and "device" in run else {}
+    return result.model_copy(update={"config": {**result.config, "run": kept}}) if run else result
 
 
 def _copy(source: Path, files: list[str], target: Path) -> None:
@@ -191,6 +204,8 @@ def _copy(source: Path, files: list[str], target: Path) -> None:
         for file in files:
             if Path(file).parent.name == "views":
                 write_bytes(target / file, _thumbnail(source / file))
+            elif Path(file).name == RESULT_FILE:
+                write_record(target / file, _without_places(read_record(source / file, BenchmarkResult)))
             else:
                 copy_files(source, target, [file])
             tracker.advance()
@@ -225,7 +240,14 @@ def _replace(target: Path, fresh: Path) -> None:
     except BaseException:  # an interrupt too
         os.rename(aside, target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    _discard(aside)
+
+
+def _discard(left: Path) -> None:
+    """Remove a folder that had stepped aside. It loses that name first: half removed it must not be put back."""
+    doomed = left.with_name(f".{ASIDE.fullmatch(left.name)[1]}.{uuid.uuid4().hex}")
+    os.rename(left, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _left_aside(target: Path) -> list[Path]:
@@ -239,5 +261,7 @@ def _restore(target: Path) -> None:
     for left in _left_aside(target):
         if left.suffix == ".old" and not target.exists():
             os.rename(left, target)
+        elif left.suffix == ".old":
+            _discard(left)
         else:
             shutil.rmtree(left, ignore_errors=True)

@@ -26,6 +26,9 @@ from sana_bench.store import read_record, write_record
 from tests.bundles import make_bundle, write_result_folder
 
 
+SHIPPED = sorted(path.parent.name for path in shipped_folder("baselines").glob("*/acceptance.json"))
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SANA_BENCH_CACHE", str(tmp_path / "cache"))
@@ -141,19 +144,45 @@ print(codes)
 """
 
 
+PLACES = {"store": "/home/alice/store", "reports": "/home/alice/secret", "baselines": "/home/alice/baselines", "num_workers": 3}
+
+
+def placed(digest: str, device: str):
+    return make_bundle({"hand_rate": [0.5]}, digest=digest, config={"generate": {"seed": 4}, "run": {**PLACES, "device": device}})
+
+
+def test_a_baseline_does_not_say_where_its_runs_kept_their_files(folder: Path, tmp_path: Path):
+    """Nor does its history, though a state of it was accepted when they were still copied; the device, which decides pixels, stays."""
+    first, second = (replace(placed(digest, device), guard=placed(f"{digest} guard", device), replicates=())
+                     for digest, device in (("first", "cpu"), ("second", "cuda")))
+    target = accept(write_result_folder(first, tmp_path / "first"), "mine", "why", folder)
+    for part in (target, target / "guard"):
+        old = load_bundle(part).result
+        write_record(part / "result.json", old.model_copy(update={"config": {**old.config, "run": {**PLACES, "device": "cpu"}}}))
+    run = write_result_folder(second, tmp_path / "second")
+    before = contents(run)
+    accept(run, "mine", "again", folder)
+    assert contents(run) == before
+    assert not [file for file, content in contents(target).items() if b"alice" in content]
+    bundle, (past,) = load_bundle(target), read_baseline("mine", folder).past
+    assert [each.config for each in (bundle.result, bundle.guard.result)] == [{"generate": {"seed": 4}, "run": {"device": "cuda"}}] * 2
+    assert [each.config["run"] for each in (past.result, past.guard)] == [{"device": "cpu"}] * 2
+
+
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="kills forked processes")
 def test_an_accept_that_is_killed_at_any_step_leaves_one_whole_baseline_with_its_history(tmp_path: Path):
-    """12 steps: 6 files of the result, 2 records, 2 renames of folders, the removal of the old one, and of what is not there any more."""
+    """13 steps: 6 files of the result, 2 records, 3 renames of folders, the removal of the old one, and of what is not there any more."""
     run_folder(tmp_path, "second", [1.0, 1.0])
     start = accept(run_folder(tmp_path, "zeroth", [0.0, 0.0]), "mine", "zero", tmp_path / "start")
     accept(run_folder(tmp_path, "first", [0.5, 0.5]), "mine", "old", tmp_path / "start")
-    for number in range(16):
+    for number in range(17):
         shutil.copytree(tmp_path / "start", tmp_path / f"place{number}")
     done = subprocess.run([sys.executable, "-c", KILLS, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [9] * 12 + [0], done.stderr
+    assert json.loads(done.stdout) == [9] * 13 + [0], done.stderr
     old, outcomes = contents(start), []
-    for number in range(13):
+    for number in range(14):
         place = tmp_path / f"place{number}"
+        assert baseline_names(place) == ["mine", *SHIPPED]
         found = find_baseline("mine", place)
         assert (load_bundle(found).result.digest == "second") or contents(found) == old
         reasons = [row[0] for row in told(read_baseline("mine", place))]
@@ -161,7 +190,20 @@ def test_an_accept_that_is_killed_at_any_step_leaves_one_whole_baseline_with_its
         accept(tmp_path / "second", "mine", "after", place)
         assert [row[0] for row in told(read_baseline("mine", place))] == [*reasons, "after"]
         assert [path.name for path in place.iterdir()] == ["mine"]
-    assert outcomes == [["zero", "old"]] * 10 + [["zero", "old", "new"]] * 3
+    assert outcomes == [["zero", "old"]] * 10 + [["zero", "old", "new"]] * 4
+
+
+def test_an_old_baseline_that_was_half_removed_is_not_put_back(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A kill in the middle of the removal, after which somebody deletes the baseline."""
+    run = run_folder(tmp_path, "first", [0.5])
+    accept(run, "mine", "why", folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path, **_: (path / "scores.parquet").unlink(missing_ok=True))
+        accept(run, "mine", "again", folder)
+    (half,) = [path for path in folder.iterdir() if path.name != "mine"]
+    assert not (half / "scores.parquet").exists()
+    shutil.rmtree(folder / "mine")
+    assert baseline_names(folder) == SHIPPED and find_baseline("mine", folder) is None
 
 
 AT_ONCE = """
