@@ -9,6 +9,7 @@ from sana_bench.config import GateSection
 from sana_bench.errors import ConfigError
 from sana_bench.guard import Part
 from sana_bench.metrics import METRICS
+from sana_bench.metrics.parity import grouped_metrics
 from sana_bench.metrics.perceived import ATTRIBUTES
 from sana_bench.records import BenchmarkResult
 from sana_bench.registry import near_names
@@ -26,15 +27,25 @@ class Judgeable:
     not_judged: Mapping[str, str]
     """By metric that is measured on it: why it may decide nothing; empty where it may."""
     tags: frozenset[str]
+    by_group: Mapping[str, tuple[str, ...]]
+    """Metrics that have a value by group, with the attributes of these groups."""
     setting: str = ""
     """To which a metric is added that would not be measured; empty where all is measured already: such a metric is then `missing`."""
 
 
 def judgeable_parts(parts: Iterable[Part]) -> list[Judgeable]:
     """Of a run that is still to be drawn."""
-    return [Judgeable(part.suite.name, {entry.name: why_not_judged(entry) for entry in chosen_metrics(part.config)},
-                      frozenset(tag for tags in tags_of(part.suite).values() for tag in tags),
-                      "score.guard_metrics" if part.prefix else "score.extra_metrics") for part in parts]
+    return [_to_be_measured(part) for part in parts]
+
+
+def _to_be_measured(part: Part) -> Judgeable:
+    chosen = chosen_metrics(part.config)
+    read = {name for entry in chosen for name in entry.extractors}
+    attributes = tuple(attribute for attribute, perceived in ATTRIBUTES.items() if perceived.extractor in read)
+    grouped = {entry.name for entry in grouped_metrics().values()} if attributes else set()
+    return Judgeable(part.suite.name, {entry.name: why_not_judged(entry) for entry in chosen},
+                     frozenset(tag for tags in tags_of(part.suite).values() for tag in tags),
+                     {entry.name: attributes for entry in chosen if entry.name in grouped}, "score.guard_metrics" if part.prefix else "score.extra_metrics")
 
 
 def judgeable_results(results: Iterable[BenchmarkResult]) -> list[Judgeable]:
@@ -43,7 +54,15 @@ def judgeable_results(results: Iterable[BenchmarkResult]) -> list[Judgeable]:
     for result in results:
         by_suite.setdefault(result.suite, []).append(result)
     return [Judgeable(suite, {each.metric: each.not_judged for side in reversed(sides) for each in side.results},
-                      frozenset(tag for side in sides for tags in side.prompt_tags.values() for tag in tags)) for suite, sides in by_suite.items()]
+                      frozenset(tag for side in sides for tags in side.prompt_tags.values() for tag in tags),
+                      _by_group(sides)) for suite, sides in by_suite.items()]
+
+
+def _by_group(sides: Sequence[BenchmarkResult]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for each in (group for side in sides for group in side.groups):
+        found.setdefault(each.metric, {})[each.attribute] = None
+    return {metric: tuple(attributes) for metric, attributes in found.items()}
 
 
 def judgeable_sides(candidate: ResultBundle, baseline: ResultBundle | None) -> list[Judgeable]:
@@ -77,8 +96,16 @@ def _problems(gate: GateSection, judgeable: Sequence[Judgeable]) -> Iterator[str
         yield problem
     if gate.tag and gate.tag not in suite.tags:
         yield f'no prompt of {suite.suite} has the tag "{gate.tag}".{near_names(gate.tag, sorted(suite.tags))} Known: {", ".join(sorted(suite.tags)) or "none"}'
+    if gate.group:
+        yield from _group_problems(gate, suite)
+
+
+def _group_problems(gate: GateSection, suite: Judgeable) -> Iterator[str]:
     attribute, _, group = gate.group.partition("=")
-    if group and group not in ATTRIBUTES[attribute].classes:
+    if attribute not in suite.by_group.get(gate.metric, ()):
+        having = [metric for metric, attributes in suite.by_group.items() if attribute in attributes]
+        yield f"{gate.metric} has no value by {attribute} on {suite.suite}. It is known of: {', '.join(having) or 'no metric'}"
+    if group not in ATTRIBUTES[attribute].classes:
         classes = list(ATTRIBUTES[attribute].classes)
         yield f'there is no group "{group}" of {attribute}.{near_names(group, classes)} Known: {", ".join(classes)}'
 

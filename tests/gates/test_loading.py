@@ -14,7 +14,7 @@ from sana_bench.gates.judging import open_run
 from sana_bench.guard import parts_of
 from sana_bench.metrics import METRICS
 from sana_bench.pipeline import check_inputs, compare_run_folder
-from sana_bench.records import Look
+from sana_bench.records import GroupScore, Look
 from sana_bench.store import write_record
 from tests.bundles import make_bundle
 from tests.gates.runs import BASE, LIKE, write_run
@@ -31,7 +31,9 @@ metric = "face_rate"
 floor = 0.9
 on_inconclusive = "pass"
 """
-RESULT = make_bundle({"hand_rate": BASE, "face_rate": BASE}, changes={"face_rate": {"not_judged": "failed its self-test: melted"}},
+GROUPS = tuple(GroupScore(attribute=attribute, group=group, metric="clip_score_tiny_clip", value=None, low=None, high=None, num_images=0, num_prompts=0, enough=False)
+               for attribute, group in (("age", "over_50"), ("gender", "feminine")))
+RESULT = make_bundle({"hand_rate": BASE, "face_rate": BASE, "clip_score_tiny_clip": BASE}, groups=GROUPS, changes={"face_rate": {"not_judged": "failed its self-test: melted"}},
                      prompt_tags={"p00": ("portrait", "outdoors"), "p01": ("portrait",)}).result
 
 
@@ -97,7 +99,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gate", [{"metric": "hand_rate"}, {"metric": "hand_rate", "tag": "portrait"}, {"metric": "hand_rate", "suite": "humans_test"},
-                                  {"metric": "hand_rate", "group": "age=over_50"}])
+                                  {"metric": "clip_score_tiny_clip", "group": "age=over_50"}])
 def test_what_exists_may_be_asked(gate: dict) -> None:
     check_gates((GateSection(**gate),), judgeable_results([RESULT]))
 
@@ -107,7 +109,9 @@ def test_what_exists_may_be_asked(gate: dict) -> None:
     ({"metric": "face_rate"}, "face_rate may not be gated: failed its self-test: melted"),
     ({"metric": "hand_rate", "suite": "human_test"}, 'the run has no suite "human_test". Did you mean "humans_test"? It has: humans_test'),
     ({"metric": "hand_rate", "tag": "portrit"}, 'no prompt of humans_test has the tag "portrit". Did you mean "portrait"? Known: outdoors, portrait'),
-    ({"metric": "hand_rate", "group": "gender=femine"}, 'there is no group "femine" of gender. Did you mean "feminine"? Known: feminine, masculine'),
+    ({"metric": "hand_rate", "group": "age=over_50"}, "hand_rate has no value by age on humans_test. It is known of: clip_score_tiny_clip"),
+    ({"metric": "clip_score_tiny_clip", "group": "skin_tone=dark"}, "clip_score_tiny_clip has no value by skin_tone on humans_test. It is known of: no metric"),
+    ({"metric": "clip_score_tiny_clip", "group": "gender=femine"}, 'there is no group "femine" of gender. Did you mean "feminine"? Known: feminine, masculine'),
 ])
 def test_what_does_not_exist_is_refused_with_what_is_near(gate: dict, message: str) -> None:
     assert message in refusal(**gate)
@@ -143,6 +147,7 @@ def test_the_candidate_says_whether_a_metric_decides() -> None:
     (('gate=[{metric = "fid"}]',), "fid would not be measured on tiny_humans: add it to score.extra_metrics"),
     (('gate=[{metric = "skin_tone_diversity"}]',), "skin_tone_diversity may not be gated: failed its self-test"),
     (('gate=[{metric = "hand_rate", suite = "general_guard"}]', "score.guard_suite=general_guard"), "add it to score.guard_metrics"),
+    (('gate=[{metric = "hand_rate", group = "gender=feminine"}]',), "hand_rate has no value by gender on tiny_humans. It is known of: "),
     (('gate=[{metric = "hand_rate", suite = "general_guard"}]',), 'the run has no suite "general_guard". It has: tiny_humans'),
 ])
 def test_a_run_refuses_such_gates_before_it_draws_anything(tmp_path: Path, overrides: tuple[str, ...], message: str) -> None:
@@ -154,7 +159,7 @@ def test_a_run_refuses_such_gates_before_it_draws_anything(tmp_path: Path, overr
 
 @pytest.mark.weights
 def test_a_run_accepts_gates_on_what_it_will_measure() -> None:
-    config = load_config("tiny", ('gate=[{metric = "hand_rate", tag = "studio"}, {metric = "hand_rate", group = "gender=feminine"}]',))
+    config = load_config("tiny", ('gate=[{metric = "hand_rate", tag = "studio"}, {metric = "hand_plausibility", group = "gender=feminine"}]',))
     check_gates(config.gate, judgeable_parts(parts_of(config)))
 
 
