@@ -5,7 +5,7 @@ from __future__ import annotations
 from sana_bench.errors import BaselineError
 from sana_bench.metrics import METRICS
 from sana_bench.records import BenchmarkResult, MetricResult
-from sana_bench.remedies import held_against_remedy, measured_remedy, sampling_remedy, suite_remedy
+from sana_bench.remedies import held_against_remedy, measured_remedy, noise_seed, sampling_remedy, suite_remedy
 
 HOW_MEASURED = ("version", "kind", "unit", "higher_is_better", "extractor", "extractor_digest")
 """Fields of a MetricResult that must be equal on both sides."""
@@ -42,11 +42,15 @@ def sampling_obstacle(before: BenchmarkResult, after: BenchmarkResult) -> str:
     if moved:
         what = "; ".join(f"{key} was {_show(old)} in the baseline and is {_show(new)} now" for key, (old, new) in moved.items())
         return f"sampling setting {what}: {sampling_remedy(moved, before)}"
+    old, new = noise_seed(before), noise_seed(after)
+    remedy = sampling_remedy(("seed",) if old != new else (), before)
+    if old != new and not (before.samples and after.samples):  # a past state of a baseline, of which no sample is kept
+        return f"generate.seed was {old} in the baseline and is {new} now: {remedy}"
     seeds = {sample.sample_id: sample.seed for sample in before.samples}
     for sample in after.samples:
         if seeds.get(sample.sample_id, sample.seed) != sample.seed:
             return (f"sample {sample.sample_id} was drawn from seed {seeds[sample.sample_id]} in the baseline and from "
-                    f"{sample.seed} now: {sampling_remedy((), before)}")
+                    f"{sample.seed} now: {remedy}")
     return ""
 
 

@@ -22,15 +22,20 @@ def package_versions() -> dict[str, str]:
 def collect_provenance(device: str, digests: dict[str, str]) -> Provenance:
     """Provenance of a result made now on `device`."""
     commit = _git("rev-parse", "HEAD")
-    return Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"), sana_bench=version("sana-bench"), commit=commit,
+    commit_of = "sana-bench" if _is_checkout() else "project"
+    return Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"), sana_bench=version("sana-bench"), commit=commit, commit_of=commit_of,
                       dirty=bool(commit) and bool(_git("status", "--porcelain")), python=platform.python_version(),
                       platform=platform.platform(), device=device, packages=package_versions(), digests=digests)
+
+
+def _is_checkout() -> bool:
+    return (PACKAGE.parent / ".git").exists()
 
 
 def _git(*arguments: str) -> str:
     """Output of a git command about our own checkout, or where sana-bench is installed about the repository that it is run in: that of the recipe
     and of the code that made the model. Empty outside of one or without git."""
-    folder = PACKAGE.parent if (PACKAGE.parent / ".git").exists() else None
+    folder = PACKAGE.parent if _is_checkout() else None
     try:
         return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:

@@ -238,6 +238,8 @@ class Provenance(Record):
     sana_bench: str
     commit: str
     """Of sana-bench's own checkout, else of the repository in which it was run; empty outside of any."""
+    commit_of: Literal["sana-bench", "project"] = "sana-bench"
+    """Whose commit it is; records of before this was kept are of checkouts."""
     dirty: bool
     python: str
     platform: str

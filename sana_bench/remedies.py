@@ -26,7 +26,7 @@ def suite_remedy(baseline: BenchmarkResult, setting: str) -> str:
 
 
 def sampling_remedy(keys: Iterable[str], baseline: BenchmarkResult) -> str:
-    """Of images that were drawn in another way. `keys`: the sampling settings that moved."""
+    """Of images that were drawn in another way. `keys`: the settings of generate, model or run that moved."""
     back = " ".join(filter(None, (_sampling_setting(key, baseline) for key in keys)))
     anew = f"draw the baseline's variant in the new way and accept that ({ACCEPT})"
     return f"draw with {back}, or {anew}" if back else anew
@@ -49,7 +49,7 @@ def held_against_remedy(baseline: BenchmarkResult, section: str, keys: tuple[str
 def going_back(before: Provenance, after: Provenance) -> str:
     """How to get the code and the packages that the baseline was scored with; empty where they are these."""
     steps = [f"sana-bench {before.sana_bench}"] if before.sana_bench != after.sana_bench else []
-    if before.commit and before.commit != after.commit:
+    if before.commit and before.commit != after.commit and before.commit_of == "sana-bench":
         steps.append(f"git checkout {shlex.quote(before.commit[:12])}" + (", which had changes that were not committed" if before.dirty else ""))
     moved = [f"{name}=={number}" for name, number in before.packages.items() if after.packages.get(name) != number]
     if moved:
@@ -57,9 +57,14 @@ def going_back(before: Provenance, after: Provenance) -> str:
     return f"go back to what it was scored with: {'; '.join(steps)}" if steps else ""
 
 
+def noise_seed(result: BenchmarkResult) -> int:
+    """`generate.seed`; results of before there was one have 0."""
+    return _section(result, "generate").get("seed", 0)
+
+
 def _sampling_setting(key: str, baseline: BenchmarkResult) -> str:
     """`--set ...` that puts a sampling setting back; empty where none does."""
-    value = baseline.sampling.get(key)
+    value = noise_seed(baseline) if key == "seed" else baseline.sampling.get(key)
     section = ("generate" if key in GenerateSection.model_fields else "model" if key in ModelSection.model_fields else "run" if key == "device" else "")
     return _set(f"{section}.{key}", value) if section and value is not None else ""
 

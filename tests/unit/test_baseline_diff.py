@@ -202,3 +202,11 @@ def test_a_wrong_call_is_one_error(folder: Path, words: tuple[str, ...], said: s
     assert main(("baselines", *words, "--set", f"run.baselines={folder}")) == 2
     out, err = capfd.readouterr()
     assert out == "" and err.startswith("sana-bench: error: ") and said in err and "Traceback" not in err
+
+
+def test_states_of_other_noise_have_no_difference(folder: Path):
+    """Of a past state no sample is kept, so that the setting has to tell it."""
+    for digest, values, seed in (("first", BEFORE, 0), ("second", AFTER, 5)):
+        accepted(folder, "mine", scored(values, digest, seed=100 + seed, config={"generate": {"seed": seed}}))
+    (row,) = diff(*latest_change("mine", folder), SETTINGS).metrics
+    assert row.difference is None and row.reason.startswith("generate.seed was 0 in the baseline and is 5 now: draw with --set generate.seed=0, or ")

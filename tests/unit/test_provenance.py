@@ -26,3 +26,17 @@ def test_an_installed_sana_bench_records_the_repository_that_it_is_run_in(tmp_pa
     assert provenance.collect_provenance("cpu", {}).dirty
     monkeypatch.chdir(outside)
     assert (provenance.collect_provenance("cpu", {}).commit, provenance.collect_provenance("cpu", {}).dirty) == ("", False)
+
+
+def test_it_says_whose_commit_it_is(tmp_path, monkeypatch):
+    """Of a checkout of sana-bench, sana-bench's own; of an installed one, that of the project it is run in."""
+    checkout, project = tmp_path / "checkout", tmp_path / "project"
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    for repository in (checkout, project):
+        subprocess.run(["git", "init", "-q", repository], check=True)
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", repository.name], cwd=repository, check=True)
+    monkeypatch.chdir(project)
+    for package, whose, where in ((checkout, "sana-bench", checkout), (tmp_path / "site-packages", "project", project)):
+        monkeypatch.setattr(provenance, "PACKAGE", package / "sana_bench")
+        found = provenance.collect_provenance("cpu", {})
+        assert (found.commit_of, found.commit) == (whose, commit_of(where))

@@ -15,14 +15,17 @@ from sana_bench.compare import compare
 from sana_bench.config import CompareSection, RunConfig, load_config
 from sana_bench.errors import BaselineError
 from sana_bench.generation.sampling import sampling_record
+from sana_bench.guard import parts_of
 from sana_bench.records import BenchmarkResult, Verdict
 from sana_bench.results import ResultBundle, load_bundle
+from sana_bench.shipped import shipped_folder
 from sana_bench.store import read_record
 from tests.bundles import make_bundle, write_result_folder
 
 VALUES = [0.1 * index for index in range(10)]
 ACCEPT = 'sana-bench accept RUN_DIR --reason "..."'
 OLD = RunConfig(name="tiny")
+GUARD = str(shipped_folder("prompts") / "general_guard.toml")
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +83,13 @@ def test_a_checkout_with_changes_is_said_to_be_one(tmp_path: Path):
     assert "git checkout ab12ab12ab12, which had changes that were not committed" in verdict.reason
 
 
+def test_a_commit_of_the_users_own_repository_is_nowhere_to_go_back_to(tmp_path: Path):
+    """An installed sana-bench records that; checking it out would not bring sana-bench's old code back."""
+    verdict = verdict_on(side(provenance={"commit": "ab12" * 10, "commit_of": "project", "sana_bench": "0.1.0"}),
+                         side(changes={"version": 2}, provenance={"commit": "cd34" * 10, "commit_of": "project", "sana_bench": "0.2.0"}), tmp_path)
+    assert "git checkout" not in verdict.reason and verdict.reason.endswith("go back to what it was scored with: sana-bench 0.1.0")
+
+
 def test_a_moved_extractor(tmp_path: Path):
     """Of the same code and packages: then it is the weights."""
     verdict = verdict_on(side(), side(changes={"extractor_digest": "e2"}), tmp_path)
@@ -122,6 +132,38 @@ def test_another_suite(tmp_path: Path):
     assert "humans_old version 1 (s0) in the baseline and is humans_test version 1 (s1) now" in verdict.reason and "put version 1 of it back" in verdict.reason
     back = put_back(verdict.reason, "score.prompt_form=short")
     assert (back.score.suite, back.score.prompt_form) == ("humans_old", "long")
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_other_noise_names_its_setting(tmp_path: Path, recorded: bool):
+    """Results of before there was such a setting were drawn from noise 0."""
+    new = OLD.model_copy(update={"generate": OLD.generate.model_copy(update={"seed": 7})})
+    before = side(seed=100)
+    if not recorded:
+        before.result.config["generate"].pop("seed")
+    verdict = verdict_on(before, side(new, seed=500), tmp_path)
+    assert verdict.outcome == "not_comparable" and verdict.reason.startswith("sample p00_0 was drawn from seed 100 in the baseline and from 500 now: ")
+    assert put_back(verdict.reason, "generate.seed=7").generate.seed == 0 and ACCEPT in verdict.reason
+
+
+def test_other_noise_that_no_setting_explains_asks_for_a_new_baseline(tmp_path: Path):
+    verdict = verdict_on(side(seed=100), side(seed=500), tmp_path)
+    assert verdict.outcome == "not_comparable" and "--set" not in verdict.reason and ACCEPT in verdict.reason
+
+
+def test_a_guard_suite_of_ones_own_is_put_back_by_its_path(tmp_path: Path):
+    """A guard's result has that suite as its own, under its part's settings."""
+    guards = []
+    for path, digest in ((GUARD, "g0"), ("general_guard", "g1")):
+        asked = OLD.model_copy(update={"score": OLD.score.model_copy(update={"guard_suite": path})})
+        (_, part) = parts_of(asked)
+        guards.append(side(part.config, suite=part.suite.name, suite_digest=digest))
+    before, after = (replace(side(), guard=guard) for guard in guards)
+    accept(write_result_folder(before, tmp_path / "old"), "tiny", "why", tmp_path / "baselines")
+    report = compare(after, load_bundle(tmp_path / "baselines" / "tiny"), CompareSection(), "tiny")
+    reason = next(each.reason for each in report.verdicts if each.suite == guards[1].result.suite)
+    back = put_back(reason, "score.guard_suite=general_guard").score
+    assert (back.guard_suite, back.suite) == (GUARD, OLD.score.suite)
 
 
 def test_another_suite_of_ones_own_is_put_back_by_its_path(tmp_path: Path):
