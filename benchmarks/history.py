@@ -124,9 +124,9 @@ def line(values_N: np.ndarray, errors_N: np.ndarray) -> Line:
 def row(at: int, value: float) -> HistoryRow:
     text = dict.fromkeys(("commit", "name", "source", "result_digest", "checkpoint_digest", "base_digest", "training_digest", "samples_digest", "suite",
                           "suite_digest", "design_digest", "sampling_digest", "reference_digest", "compared_base_digest", "metric", "kind", "extractor",
-                          "extractor_digest", "unit", "not_judged", "baseline_name", "outcome"), "")
+                          "extractor_digest", "unit", "not_judged", "baseline_name", "outcome", "run_digest"), "")
     return HistoryRow(**text, run=str(at), created=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=at), dirty=False, training_seed=0, suite_version=1, version=1,
-                      higher_is_better=True, value=float(value), ci_low=None, ci_high=None, num_scored=NUM_PROMPTS, num_unscored=0, budget=0.1,
+                      higher_is_better=True, value=float(value), ci_low=None, ci_high=None, confidence=0.95, num_scored=NUM_PROMPTS, num_unscored=0, budget=0.1,
                       baseline_value=None, difference=None)
 
 

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from sana_bench.history.series import History
 
 USUAL = ("reports", "baselines")
+MOST_SECONDS = 86_400
 
 
 def _history_arguments(parser: Parser) -> None:
     parser.add_argument("places", metavar="FOLDER", nargs="*", type=Path, help="folders with runs or baselines somewhere below them, or Parquet files "
                         f"made with --parquet (default: {' and '.join(USUAL)}, where they exist)")
     parser.add_argument("--sql", metavar="SELECT", default="", help="answer this question instead: a SELECT of the views history and scores")
+    parser.add_argument("--seconds", metavar="N", type=float, default=60.0, help="give up a question of --sql after so long (default: 60)")
     parser.add_argument("--out", metavar="FILE.html", type=Path, help="write all charts as one HTML file that asks for nothing outside")
     parser.add_argument("--plot", metavar="FILE.png", type=Path, help="write all charts as a picture")
     parser.add_argument("--parquet", metavar="FILE.parquet", type=Path, help="write all results as one table, which can be given back as FOLDER")
@@ -39,7 +41,8 @@ def run_history(arguments: Arguments) -> Reply:
     is named on stderr and left out.
 
     --sql has two views: history, a row a run, suite and metric, and scores, a row an image and metric (run, result_digest, suite, sample_id, prompt_id,
-    sample_index, metric, value, reason); "DESCRIBE history" names the columns of the first. It reads nothing else and writes nothing.
+    sample_index, metric, value, reason); "DESCRIBE history" names the columns of the first. It reads nothing else and writes nothing; an answer
+    has 100,000 rows at most.
     """
     from sana_bench.history.collect import collect
     from sana_bench.history.query import ask
@@ -48,9 +51,11 @@ def run_history(arguments: Arguments) -> Reply:
 
     if arguments.sql and (arguments.out or arguments.plot or arguments.parquet):
         raise UsageError("--sql only answers its question: leave out --out, --plot and --parquet")
+    if not 0 < arguments.seconds <= MOST_SECONDS:
+        raise UsageError(f"--seconds takes a number above 0 and at most {MOST_SECONDS}, not {arguments.seconds:g}")
     found = collect(arguments.places or [Path(name) for name in USUAL if Path(name).is_dir()] or [Path(USUAL[0])])
     if arguments.sql:
-        answer, unread = ask(arguments.sql, found.rows, found.scores)
+        answer, unread = ask(arguments.sql, found.rows, found.scores, arguments.seconds)
         _tell([*found.problems, *unread])
         return Reply(answer_document(answer), [answer_table(answer)])
     _tell(found.problems)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -33,7 +34,6 @@ MIN_SIDE = 3
 """A change lasts for at least so many runs, or it is an odd run."""
 LEAST_SPREAD = 0.25
 """Runs are not believed to vary by less than this share of a result's standard error: a rate of few images stands still and then jumps by one."""
-NORMAL_95 = 1.959964
 TIES = 1e-9
 """Relative: the same arrangement summed up in another order is the same."""
 
@@ -57,7 +57,7 @@ class Line:
         fresh = by_run(list({row.samples_digest: row for row in reversed(rows)}.values())[::-1])
         values = [np.mean([row.value for row in group]) for group in fresh]
         errors = [math.sqrt(np.mean([_standard_error(row) ** 2 for row in group]) / len(group)) for group in fresh]
-        return cls(tuple(group[0].run for group in fresh), np.array(values, dtype=np.float64), np.array(errors), tuple(fresh))
+        return cls(tuple(group[0].run_name for group in fresh), np.array(values, dtype=np.float64), np.array(errors), tuple(fresh))
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class Change:
 
 def _standard_error(row: HistoryRow) -> float:
     """nan where there is no interval."""
-    return math.nan if row.ci_low is None or row.ci_high is None else (row.ci_high - row.ci_low) / (2 * NORMAL_95)
+    if row.ci_low is None or row.ci_high is None:
+        return math.nan
+    return (row.ci_high - row.ci_low) / (2 * NormalDist().inv_cdf((1 + row.confidence) / 2))
 
 
 class Found(NamedTuple):

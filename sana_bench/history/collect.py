@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sana_bench.baselines import ACCEPTANCE_FILE
 from sana_bench.comparability import BASE_DIGEST, REFERENCE_DIGEST
+from sana_bench.config import CompareSection
 from sana_bench.errors import HistoryError, SanaBenchError, StoreError
 from sana_bench.history.rows import HistoryRow, read_rows
 from sana_bench.pipeline import REPORT_RECORD
@@ -91,7 +92,7 @@ def _read_folder(folder: Path, found: Collection) -> None:
     source = "baseline" if (run / ACCEPTANCE_FILE).exists() else "run"
     for part in (folder, folder / GUARD_FOLDER):
         if (part / RESULT_FILE).exists():
-            _attempt(found, part, lambda part=part: _take_in(part, _text(run), source, report, found))
+            _attempt(found, part, lambda part=part: _take_in(part, run, source, report, found))
 
 
 def _attempt(found: Collection, place: Path, read):
@@ -104,15 +105,23 @@ def _attempt(found: Collection, place: Path, read):
         return None
 
 
-def _take_in(part: Path, run: str, source: str, report: RegressionReport | None, found: Collection) -> None:
+def _take_in(part: Path, run: Path, source: str, report: RegressionReport | None, found: Collection) -> None:
     result = read_record(part / RESULT_FILE, BenchmarkResult)
-    found.rows += rows_of(result, run, source, report)
+    found.rows += rows_of(result, _text(run), source, report, "" if part == run else _digest_of_run(run))
     if (part / SCORES_FILE).exists():
-        found.scores.append(ScoresFile(part / SCORES_FILE, run, result.digest, result.suite))
+        found.scores.append(ScoresFile(part / SCORES_FILE, _text(run), result.digest, result.suite))
 
 
-def rows_of(result: BenchmarkResult, run: str, source: str, report: RegressionReport | None) -> list[HistoryRow]:
-    """A row for each metric.
+def _digest_of_run(run: Path) -> str:
+    """Of its own result; empty where that is damaged, which is noted where it is read for itself."""
+    try:
+        return read_record(run / RESULT_FILE, BenchmarkResult).digest
+    except StoreError:
+        return ""
+
+
+def rows_of(result: BenchmarkResult, run: str, source: str, report: RegressionReport | None, run_digest: str = "") -> list[HistoryRow]:
+    """A row for each metric. `run_digest`: of the run's own result, where `result` is another.
 
     Raises:
         StoreError: a number is not finite, or the time is none.
@@ -121,8 +130,8 @@ def rows_of(result: BenchmarkResult, run: str, source: str, report: RegressionRe
     verdicts = {verdict.metric: verdict for verdict in report.verdicts if (verdict.suite, verdict.tag, verdict.group) == (result.suite, "", "")
                 } if report else {}
     common = {
-        "created": _utc(provenance.created), "commit": provenance.commit, "dirty": provenance.dirty, "name": result.name, "run": run, "source": source,
-        "training_seed": _training_seed(result),
+        "created": _utc(provenance.created), "commit": provenance.commit, "dirty": provenance.dirty, "name": result.name, "run": run, "run_digest": run_digest or result.digest, "source": source,
+        "training_seed": _training_seed(result), "confidence": _confidence(result),
         "result_digest": result.digest, "checkpoint_digest": digests.get("checkpoint", ""), "base_digest": digests.get("base", ""),
         "training_digest": digests.get("training data", ""), "samples_digest": digests.get("samples", "") or result.digest,
         "suite": result.suite, "suite_version": result.suite_version, "suite_digest": result.suite_digest,
@@ -137,6 +146,13 @@ def _training_seed(result: BenchmarkResult) -> int:
     train = result.config.get("train")
     seed = train.get("seed") if isinstance(train, dict) else None
     return seed if isinstance(seed, int) and abs(seed) < 2**63 else 0
+
+
+def _confidence(result: BenchmarkResult) -> float:
+    """Of its intervals; the usual one where none is recorded."""
+    compared = result.config.get("compare")
+    confidence = compared.get("confidence") if isinstance(compared, dict) else None
+    return confidence if isinstance(confidence, float) and 0 < confidence < 1 else CompareSection().confidence
 
 
 def _measured(result: MetricResult) -> dict:

@@ -6,9 +6,11 @@ database in memory: DuckDB is shut off from the outside, and the scores are hand
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
+from threading import Timer
 from typing import TYPE_CHECKING, NamedTuple
 
 from sana_bench.errors import HistoryError
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-MEMORY = "1GB"
+MEMORY, SECONDS, MOST_ROWS = "1GB", 60.0, 100_000
+"""What one question may take: of memory, of time unless told otherwise, and how many rows its answer may have."""
 SHUT = {"autoinstall_known_extensions": False, "autoload_known_extensions": False, "temp_directory": "", "memory_limit": MEMORY}
 """How DuckDB starts; then external access is switched off and all settings are locked."""
 
@@ -31,14 +34,17 @@ class Answer(NamedTuple):
     """JSON-like values: times in ISO 8601, and text for what JSON does not have."""
 
 
-def ask(sql: str, rows: Sequence[HistoryRow], scores: Sequence[ScoresFile]) -> tuple[Answer, list[str]]:
+def ask(sql: str, rows: Sequence[HistoryRow], scores: Sequence[ScoresFile], seconds: float = SECONDS) -> tuple[Answer, list[str]]:
     """Answer one SELECT.
+
+    Args:
+        seconds: After which the question is given up.
 
     Returns:
         (the answer, scores that could not be read and are left out)
 
     Raises:
-        HistoryError: it is not one SELECT, or DuckDB refuses it.
+        HistoryError: it is not one SELECT, DuckDB refuses it, or it takes too long or answers with too many rows.
     """
     import duckdb
 
@@ -50,14 +56,30 @@ def ask(sql: str, rows: Sequence[HistoryRow], scores: Sequence[ScoresFile]) -> t
         for setting in ("enable_external_access = false", "lock_configuration = true"):
             connection.execute(f"SET {setting}")
         _check_one_select(connection, sql)
-        connection.execute(sql)
-        columns = tuple(column[0] for column in connection.description)
-        return Answer(columns, tuple(tuple(map(_json_like, row)) for row in connection.fetchall())), problems
+        with _given_up_after(connection, seconds):
+            connection.execute(sql)
+            columns, found = tuple(column[0] for column in connection.description), connection.fetchmany(MOST_ROWS + 1)
+        if len(found) > MOST_ROWS:
+            raise HistoryError(f"--sql: the answer has more than {MOST_ROWS:,} rows. Ask for less: aggregate, or add LIMIT")
+        return Answer(columns, tuple(tuple(map(_json_like, row)) for row in found)), problems
+    except duckdb.InterruptException as error:
+        raise HistoryError(f"--sql: no answer within {seconds:g} seconds. Ask for less, or give it more time (--seconds)") from error
     except (duckdb.Error, OSError) as error:
         raise HistoryError(f"--sql: {_one_line(error)}. Ask one SELECT of the views history and scores; "
                            f'"DESCRIBE history" names the columns') from error
     finally:
         connection.close()
+
+
+@contextmanager
+def _given_up_after(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
+    timer = Timer(seconds, connection.interrupt)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # or it could interrupt a connection that is closed by then
 
 
 def _in_utc(table: pa.Table) -> pa.Table:

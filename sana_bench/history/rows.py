@@ -23,12 +23,14 @@ class HistoryRow:
     created: datetime
     """UTC; when the suite was scored."""
     commit: str
-    """Of sana-bench; empty outside a checkout."""
+    """Of sana-bench's own checkout, else of the repository in which it was run; empty outside of any."""
     dirty: bool
     name: str
     """Of the recipe."""
     run: str
     """The folder of the run or the baseline."""
+    run_digest: str
+    """Of its own result, which the results of its other training seeds and of its guard suite share: a folder holds one run after the other."""
     training_seed: int
     """Of the fine-tune; a run may have several."""
     source: str
@@ -62,6 +64,8 @@ class HistoryRow:
     """None where nothing could be scored."""
     ci_low: float | None
     ci_high: float | None
+    confidence: float
+    """Of that interval."""
     num_scored: int
     num_unscored: int
     budget: float
@@ -76,12 +80,17 @@ class HistoryRow:
     outcome: str
     """Of the verdict on the whole suite; empty where there is none."""
 
+    @property
+    def run_name(self) -> str:
+        """Equal for rows of one run."""
+        return f"{self.run} {self.run_digest}"
+
 
 def by_run(rows: Iterable[HistoryRow]) -> list[tuple[HistoryRow, ...]]:
     """Rows of one metric: those of a run together, in the order of the runs' first rows. Fine-tunes from several seeds are one run."""
     groups: dict[str, list[HistoryRow]] = {}
     for row in rows:
-        groups.setdefault(row.run, []).append(row)
+        groups.setdefault(row.run_name, []).append(row)
     return [tuple(group) for group in groups.values()]
 
 

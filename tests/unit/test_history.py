@@ -18,7 +18,7 @@ from sana_bench.cli import main
 from sana_bench.console import printable
 from sana_bench.errors import HistoryError
 from sana_bench.history.collect import Collection, collect
-from sana_bench.history.query import ask
+from sana_bench.history.query import MOST_ROWS, ask
 from sana_bench.history.rows import read_rows, write_rows
 from sana_bench.history.series import make_history
 from sana_bench.history.text import history_document
@@ -179,6 +179,31 @@ def test_fine_tunes_from_several_seeds_are_one_run_and_all_shown(tmp_path: Path)
     assert (line.previous.value, line.last.value) == (0.0, 0.5)
 
 
+def test_a_folder_that_held_several_runs_shows_each(tmp_path: Path):
+    """A baseline accepted anew while a table remembers what it was, and dated rows of one folder; fine-tunes stay with their own run, whatever comes first."""
+    remembered = []
+    for at in range(3):
+        for seed in range(2):
+            write_run(tmp_path / "mine" / (f"seeds/{seed}" if seed else ""), run_bundle(10 * at + seed, {"hand_rate": [0.0, at]}, config={"train": {"seed": seed}}))
+        write_rows(tmp_path / f"{at}.parquet", collect([tmp_path / "mine" / "seeds", tmp_path / "mine"]).rows)
+        remembered.append(tmp_path / f"{at}.parquet")
+    (line,) = lines_of(collect(remembered).rows)
+    assert [[row.training_seed for row in run] for run in line.runs] == [[0, 1]] * 3 and line.too_few.startswith("too few runs: 3 ")
+    assert (line.previous.value, line.last.value) == (0.5, 1.0)
+
+
+def test_the_guard_of_a_run_is_of_that_run(found: Collection):
+    """Or lines of both suites would not be rearranged alike."""
+    guard = next(row for row in found.rows if row.suite == "guard_test")
+    assert {row.run_name for row in found.rows if row.run == guard.run} == {guard.run_name}
+
+
+def test_the_confidence_of_intervals_is_that_of_the_run(tmp_path: Path):
+    rows = rows_of_runs(tmp_path, *(run_bundle(at, {"hand_rate": [0.0, 1.0]}, config=config) for at, config in enumerate(
+        ({"compare": {"confidence": 0.8}}, {}, {"compare": {"confidence": 95}}))))
+    assert [row.confidence for row in rows] == [0.8, 0.95, 0.95]
+
+
 def test_a_metric_without_a_value_is_counted(tmp_path: Path):
     rows = rows_of_runs(tmp_path, run_bundle(0, {"hand_rate": [None, None]}), run_bundle(1, {"hand_rate": [1.0, None]}))
     (series,) = make_history(rows).series
@@ -261,6 +286,18 @@ def test_a_bad_or_prying_question_is_one_error_and_leaves_everything_as_it_was(s
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"] and scores.read_bytes() == before
 
 
+def test_a_question_without_end_is_given_up(found: Collection):
+    with pytest.raises(HistoryError, match=r"^--sql: no answer within 0\.2 seconds"):
+        ask("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b", found.rows, found.scores, seconds=0.2)
+    assert answers(found, "SELECT 1") == [(1,)]
+
+
+def test_an_answer_has_so_many_rows_at_most(found: Collection):
+    assert len(answers(found, f"SELECT * FROM range({MOST_ROWS})")) == MOST_ROWS
+    with pytest.raises(HistoryError, match="more than 100,000 rows"):
+        ask(f"SELECT * FROM range({MOST_ROWS + 1})", found.rows, found.scores)
+
+
 # The command.
 
 def test_the_command_tells_the_change_and_writes_what_is_asked_for(runs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
@@ -288,7 +325,8 @@ def test_the_command_answers_a_question_in_text_and_json(runs: Path, capfd: pyte
 
 
 @pytest.mark.parametrize(("words", "part"), [(["nowhere"], "there is no nowhere"), ([], "there is no reports"), ([".", "--sql", "SELECT 1"], "no result in ."),
-                                             ([".", "--sql", "SELECT 1", "--plot", "x.png"], "--sql only answers")])
+                                             ([".", "--sql", "SELECT 1", "--plot", "x.png"], "--sql only answers"),
+                                             ([".", "--seconds", "0"], "--seconds takes"), ([".", "--seconds", "nan"], "--seconds takes")])
 def test_what_cannot_be_answered_has_exit_code_2(words: list[str], part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
     assert main(["history", *words]) == 2
