@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sana_bench.errors import InsufficientSamplesError
-from sana_bench.metrics.kernel import KernelDistance, kernel_distance, kernel_distance_of_subset, kernel_statistics
+from sana_bench.metrics.kernel import KernelDistance, compact, kernel_distance, kernel_distance_of_subset, kernel_statistics
 
 
 def features_of(num_images: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -67,3 +67,15 @@ def test_a_single_image_is_refused() -> None:
     statistics = kernel_statistics(features_of(5, 9), features_of(5, 10))
     with pytest.raises(InsufficientSamplesError, match="1 generated image"):
         KernelDistance.evaluate(statistics, np.array([3, 3, 3]))
+
+
+@pytest.mark.parametrize(("scale", "bytes_each"), [(1.0, 2), (0.03, 2), (6e4, 4), (1e6, 4), (1e-6, 4)])
+def test_what_is_kept_for_the_other_side_takes_half_where_that_is_enough(scale: float, bytes_each: int) -> None:
+    """Joined, both sides are as near to one set as the rounding lets them, and no feature is too large to be kept."""
+    sides = [scale * features_of(30, seed, shift) for seed, shift in ((0, 0.0), (1, 0.4))]
+    real = scale * features_of(20, 2)
+    kept = [kernel_statistics(side, real) | {"features": compact(side), "image": np.arange(len(side))} for side in sides]
+    assert {side["features"].itemsize for side in kept} == {bytes_each}
+    together, mixed = kernel_statistics(np.concatenate(sides), real), np.arange(0, 60, 3)
+    assert KernelDistance.join(*kept)["kernel"] == pytest.approx(together["kernel"], rel=1e-3, abs=1e-3 * together["kernel"].std())
+    assert KernelDistance.evaluate(KernelDistance.join(*kept), mixed) == pytest.approx(KernelDistance.evaluate(together, mixed), rel=5e-3)
