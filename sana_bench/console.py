@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MISSING = "-"
 NEWLINES = "\n\t"
+JOINERS = "\u200c\u200d"
+"""Format characters that emoji and some scripts are written with; they neither hide nor turn what stands beside them."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,19 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Markdown:
+    """Written to the byte as it is: whoever made it has escaped what stands in records."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Reply:
     """A command's answer."""
 
     document: object
     """JSON-like."""
-    text: list[str | Table] = field(default_factory=list)
+    text: list[str | Table | Markdown] = field(default_factory=list)
     code: int = 0
     """Exit code."""
 
@@ -43,6 +52,8 @@ def show(reply: Reply, as_json: bool, stream: TextIO) -> None:
     for part in reply.text:
         if isinstance(part, str):
             print(printable(part, keep=NEWLINES), file=stream)
+        elif isinstance(part, Markdown):
+            stream.write(part.text)
         elif stream.isatty():
             _show_drawn(part, stream)
         else:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sana_bench.commands import KEEP, command
-from sana_bench.console import Reply
+from sana_bench.console import Markdown, Reply
 from sana_bench.usage import Arguments, Parser, UsageError, one_of
 
 LINK = re.compile(r"https?://[\w.:/?=&%#@+~-]{1,1000}", re.ASCII)
@@ -75,4 +75,4 @@ def _say(arguments: Arguments) -> Reply:
         text = render_summary(run, SUMMARY_BYTES if arguments.limit is None else arguments.limit)
     else:
         text = render_comment(run, COMMENT_BYTES if arguments.limit is None else arguments.limit, arguments.link)
-    return Reply({"markdown": text, "bytes": len(text.encode())}, [text.rstrip("\n")])
+    return Reply({"markdown": text, "bytes": len(text.encode())}, [Markdown(text)])
