@@ -12,6 +12,8 @@ from typing import TextIO
 
 MISSING = "-"
 NEWLINES = "\n\t"
+JOINERS = "\u200c\u200d"
+"""Format characters that emoji and some scripts are written with; they neither hide nor turn what stands beside them."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,19 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Markdown:
+    """Written to the byte as it is: whoever made it has escaped what stands in records."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Reply:
     """A command's answer."""
 
     document: object
     """JSON-like."""
-    text: list[str | Table] = field(default_factory=list)
+    text: list[str | Table | Markdown] = field(default_factory=list)
     code: int = 0
     """Exit code."""
 
@@ -39,6 +48,8 @@ def show(reply: Reply, as_json: bool, stream: TextIO) -> None:
     for part in reply.text:
         if isinstance(part, str):
             print(printable(part, keep=NEWLINES), file=stream)
+        elif isinstance(part, Markdown):
+            stream.write(part.text)
         elif stream.isatty():
             _show_drawn(part, stream)
         else:

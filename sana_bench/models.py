@@ -16,6 +16,7 @@ from sana_bench.store import digest_of
 
 TINY_SANA = "tiny-sana"
 COMPONENTS = ("transformer", "text_encoder", "vae")
+HUB_ID, COMMIT = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII), re.compile("[0-9a-f]{40}")
 LATENT_PX, PX_2K = 32, 2048
 ADAPTER_PREFIX = "transformer."
 BASE_DIGEST_KEY = "sana_bench_base_digest"
@@ -32,9 +33,9 @@ def base_folder(model: ModelSection) -> Path:
         return PACKAGE / "tiny" / "weights" / "tiny-sana"
     if Path(model.base).expanduser().is_dir():
         return Path(model.base).expanduser()
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model.base):
+    if not HUB_ID.fullmatch(model.base):
         raise ModelError(f'no base model "{model.base}": it is neither {TINY_SANA}, nor a folder, nor a hub id (owner/name)')
-    if not re.fullmatch(r"[0-9a-f]{40}", model.revision):
+    if not COMMIT.fullmatch(model.revision):
         raise ModelError(f'model.revision of the hub base "{model.base}" must be a commit (40 hex digits), not '
                          f'"{model.revision}", so that the run can be repeated')
     return _fetch(model)

@@ -20,11 +20,11 @@ def package_versions() -> dict[str, str]:
 
 
 def collect_provenance(device: str, digests: dict[str, str]) -> Provenance:
-    """Provenance of a result made now on `device`."""
+    """Provenance of a result made now on `device`. Files that git does not track make nothing dirty: runs write reports beside the code."""
     commit = _git("rev-parse", "HEAD")
     commit_of = "sana-bench" if _is_checkout() else "project"
     return Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"), sana_bench=version("sana-bench"), commit=commit, commit_of=commit_of,
-                      dirty=bool(commit) and bool(_git("status", "--porcelain")), python=platform.python_version(),
+                      dirty=bool(commit) and bool(_git("status", "--porcelain", "--untracked-files=no")), python=platform.python_version(),
                       platform=platform.platform(), device=device, packages=package_versions(), digests=digests)
 
 

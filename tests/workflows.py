@@ -68,8 +68,9 @@ class Played:
 
 def play(job: Mapping, folder: Path, environment: Mapping[str, str], context: Mapping, leave_out: Sequence[str] = ()) -> Played:
     """Run the shell blocks of a job in a folder, as GitHub's runner does: a step after a failed one runs only where its `if` asks for the status."""
-    played, summary = Played(), folder / "summary.md"
+    played, summary, temporary = Played(), folder / "summary.md", folder.with_name(f"{folder.name}-runner")
     summary.touch()
+    temporary.mkdir(exist_ok=True)
     for step in job["steps"]:
         name, condition = step.get("name", step.get("uses", "")), step.get("if", "")
         now = {**context, "steps": {key: {"outputs": value} for key, value in played.outputs.items()}}
@@ -81,7 +82,8 @@ def play(job: Mapping, folder: Path, environment: Mapping[str, str], context: Ma
         variables = {key: re.sub(r"\$\{\{(.*?)\}\}", lambda match: str(lookup(match[1].strip(), now) or ""), str(value))
                      for key, value in {**job.get("env", {}), **step.get("env", {})}.items()}
         done = subprocess.run(["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]], cwd=folder, capture_output=True, text=True, check=False,
-                              env={**os.environ, **environment, **variables, "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary)})
+                              env={**os.environ, **environment, **variables, "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary),
+                                   "RUNNER_TEMP": str(temporary)})
         played.ran.append(name)
         played.log += done.stdout + done.stderr
         if "id" in step:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import version
 from pathlib import Path
 
 from sana_bench.commands import KEEP, command
-from sana_bench.console import Reply
+from sana_bench.console import Markdown, Reply
 from sana_bench.usage import Arguments, Parser, UsageError, one_of
 
 LINK = re.compile(r"https?://[\w.:/?=&%#@+~-]{1,1000}", re.ASCII)
@@ -24,18 +23,21 @@ def _arguments(parser: Parser) -> None:
                       "repository (default: sana_1600m_2k_lora)")
     init.add_argument("--gates", metavar="FILE", default="gates.toml", help="gates in the repository, written where there are none (default: gates.toml)")
     init.add_argument("--runner-label", metavar="LABEL", default="gpu", help="label of the GPU runners (default: gpu)")
-    init.add_argument("--install", metavar="REQUIREMENT", help="what pip installs: a version, an address of git at a commit, or . (default: this version)")
+    init.add_argument("--install", metavar="REQUIREMENT", default="", help="what pip installs, must be given: an address of git at a commit, a wheel, or . "
+                      "where the repository is sana-bench itself or asks for it")
+    init.add_argument("--revision", metavar="COMMIT", default="", help="commit of the base on the hub, where the recipe names none: sana_1600m_2k_lora does not")
     init.add_argument("--force", action="store_true", help="overwrite workflows that differ; gates never are")
 
 
-@command("ci", KEEP, _arguments, "sana-bench ci init --runner-label my-gpus", "sana-bench ci init --recipe recipes/mine.toml --install .",
+@command("ci", KEEP, _arguments, "sana-bench ci init --install git+https://github.com/OWNER/NAME@COMMIT --revision COMMIT_OF_THE_BASE --runner-label my-gpus",
+         "sana-bench ci init --recipe recipes/mine.toml --install .",
          "sana-bench ci summary reports/RUN", "sana-bench ci comment reports/RUN --link https://github.com/OWNER/NAME/actions/runs/1")
 def run_ci(arguments: Arguments) -> Reply:
     """write GitHub workflows that run the benchmark, or a run's verdict as Markdown for them
 
     `init` writes two workflows and a starting gates.toml. One runs on GPU runners: where a label is put on a pull request of the repository's
     own branches, in the merge queue, on a schedule and by hand, and never on the code of a stranger. The other runs the embedded model on a
-    plain runner and is safe on anybody's pull request.
+    plain runner, by the gates of its own recipe, and is safe on anybody's pull request.
 
     `summary` prints the verdict, gates, metrics and worst pairs for $GITHUB_STEP_SUMMARY; `comment` the verdict table for a pull request.
     Both only render the record of the run, and cut it at whole rows where it does not fit. They succeed whatever the verdict is.
@@ -52,8 +54,11 @@ def run_ci(arguments: Arguments) -> Reply:
 def _init(arguments: Arguments) -> Reply:
     from sana_bench.ci.init import PULL_REQUEST_LABEL, WorkflowOptions, init
 
+    if not arguments.install:
+        raise UsageError("init needs --install, what the workflows give pip beside your secrets: sana-bench's own address of git at a commit "
+                         "(git+https://...@COMMIT), a wheel in the repository, or . where the repository is sana-bench or asks for it")
     options = WorkflowOptions(recipe=arguments.recipe, gates=arguments.gates, runner_label=arguments.runner_label,
-                              requirement=arguments.install or f"sana-bench=={version('sana-bench')}")
+                              requirement=arguments.install, revision=arguments.revision)
     written = init(arguments.folder, options, arguments.force)
     return Reply({"files": [{"path": str(each.path.resolve()), "state": each.state} for each in written]}, [
         *(f"{each.state}: {each.path}" for each in written), "next:",
@@ -75,4 +80,4 @@ def _say(arguments: Arguments) -> Reply:
         text = render_summary(run, SUMMARY_BYTES if arguments.limit is None else arguments.limit)
     else:
         text = render_comment(run, COMMENT_BYTES if arguments.limit is None else arguments.limit, arguments.link)
-    return Reply({"markdown": text, "bytes": len(text.encode())}, [text.rstrip("\n")])
+    return Reply({"markdown": text, "bytes": len(text.encode())}, [Markdown(text)])

@@ -11,6 +11,7 @@ from sana_bench.commands.settings import recorded_config
 from sana_bench.config import RunConfig
 from sana_bench.errors import ConfigError, ReportError, StoreError
 from sana_bench.export.pictures import card_pictures
+from sana_bench.export.public import without_folders
 from sana_bench.export.results import TASK, Exported, current_results, legacy_results
 from sana_bench.export.text import CardFacts, card_text
 from sana_bench.external_images import MAKER
@@ -114,8 +115,11 @@ def check_hub_id(option: str, value: str) -> None:
 
 def _read(run_dir: Path, dataset: str) -> Exported:
     folders = [run_dir, *([run_dir / GUARD_FOLDER] if (run_dir / GUARD_FOLDER).is_dir() else [])]
-    return Exported(read_record(run_dir / "regression.json", RegressionReport),
-                    tuple(read_record(folder / RESULT_FILE, BenchmarkResult) for folder in folders), dataset)
+    results = tuple(read_record(folder / RESULT_FILE, BenchmarkResult) for folder in folders)
+    copy = run_dir / "baseline" / RESULT_FILE
+    sides = [results[0], *([read_record(copy, BenchmarkResult)] if copy.exists() else [])]
+    report = read_record(run_dir / "regression.json", RegressionReport)
+    return Exported(without_folders(report, [side.config for side in sides]), results, dataset)
 
 
 def _adapter(run_dir: Path) -> Checkpoint:

@@ -60,7 +60,7 @@ def _verdicts(exported: Exported) -> list[str]:
     lines += [f"Against the baseline {_escaped(report.baseline_name)}, pair by pair: the same prompts and the same noise." if report.baseline_provenance
               else "There was no baseline to compare with: the values stand alone.", "", *gate_table(report.gates, report.confidence)]
     for result in exported.results:
-        rows = rows_of(in_order(each for each in report.verdicts if each.suite == result.suite), result.results, 1.0)
+        rows = rows_of(in_order(each for each in report.verdicts if each.suite == result.suite), exported.results, 1.0)
         lines += [f"### {_escaped(result.suite)}", "", *metric_table(rows, report.confidence)]
     return lines
 

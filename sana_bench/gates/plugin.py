@@ -3,13 +3,16 @@
 Every pytest of the environment imports this module. Until --sana-bench-result is given it only adds two options, a marker and two fixtures: it
 collects nothing, and nothing heavy is imported.
 
-Which tests there are:
-    a gates.toml among what is collected, or any TOML file by name     its gates, judged together
-    no such file, and no paths on the command line                     the run's own gates; every metric where it has none
+A session that is given a result judges it, whatever else it runs. By which gates, and a line after the collection says so:
+    files named on the command line    any TOML file: its gates, judged together; result.json of the run: the run's own
+    gates.toml in pytest's rootdir     its gates
+    neither                            the run's own gates; every metric where it has none
+To run other tests alone, leave the gates out by name: -m "not sana_bench_gate".
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +34,8 @@ REPORTS = pytest.StashKey["list[RegressionReport]"]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("sana-bench", "verdicts of sana-bench")
-    group.addoption("--sana-bench-result", metavar="RUN_DIR", help="the run folder that gates and the sana_bench fixtures are about")
+    group.addoption("--sana-bench-result", metavar="RUN_DIR", help="judge this run folder, and give it to the sana_bench fixtures. Its gates: TOML files among "
+                    "the paths, else gates.toml in the rootdir, else the run's own")
     group.addoption("--sana-bench-baseline", metavar="NAME_OR_PATH",
                     help="hold it against this baseline (default: the one that the run was held against)")
 
@@ -61,20 +65,37 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     run = config.stash.get(RUN, None)
-    return [f"sana-bench: {run.candidate.folder} against {f'baseline {run.baseline_name}' if run.baseline else 'no baseline'}"] if run else []
+    if run is None:
+        return []
+    from sana_bench.report.verdict_text import one_line
+
+    return [one_line(f"sana-bench: {run.candidate.folder} against {f'baseline {run.baseline_name}' if run.baseline else 'no baseline'}")]
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    named = file_path.suffix == ".toml" and parent.session.isinitpath(file_path)
-    return Gates.from_parent(parent, path=file_path) if RUN in parent.config.stash and (named or file_path.name == GATES_FILE) else None
+    if RUN not in parent.config.stash or not parent.session.isinitpath(file_path):
+        return None
+    if file_path == _own_gates(parent.config):
+        return Gates.from_parent(parent, path=file_path, nodeid=RESULT_FILE)  # the same names for every run
+    return Gates.from_parent(parent, path=file_path) if file_path.suffix == ".toml" else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Add the run's own gates, before -k and -m choose."""
-    if RUN in config.stash and not config.stash[REPORTS] and config.args_source is not pytest.Config.ArgsSource.ARGS:
-        path = config.stash[RUN].candidate.folder / RESULT_FILE
-        items.extend(session.genitems(Gates.from_parent(session, path=path, nodeid=RESULT_FILE)))  # the same names for every run
+    """Add the gates where none were named, before -k and -m choose."""
+    if RUN in config.stash and not config.stash[REPORTS]:
+        own, lying = _own_gates(config), config.rootpath / GATES_FILE
+        found = Gates.from_parent(session, path=lying) if lying.is_file() else Gates.from_parent(session, path=own, nodeid=RESULT_FILE)
+        items.extend(session.genitems(found))
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    if RUN not in config.stash:
+        return []
+    from sana_bench.report.verdict_text import one_line
+
+    chosen = Counter(item.parent.nodeid for item in items if isinstance(item, GateItem))
+    return [one_line(f"sana-bench: judged by {', '.join(f'{count} gate(s) of {name}' for name, count in chosen.items()) or 'no gate: all were left out'}")]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -152,7 +173,7 @@ def sana_bench_result(pytestconfig: pytest.Config) -> BenchmarkResult:
 
 @pytest.fixture(scope="session")
 def sana_bench_report(pytestconfig: pytest.Config) -> RegressionReport:
-    """The verdicts on the run given by --sana-bench-result, with the gates of the first gates file that was collected, else the run's own.
+    """The verdicts on the run given by --sana-bench-result, with the first gates that the session judges it by.
 
     `sana_bench_report.verdict("hand_rate", tag="portrait")` is one of them.
     """
@@ -168,6 +189,10 @@ def _given(config: pytest.Config) -> JudgedRun:
         pytest.fail("which run? The sana_bench fixtures need pytest --sana-bench-result=RUN_DIR, where RUN_DIR is a folder that "
                     "sana-bench train-and-eval wrote", pytrace=False)
     return config.stash[RUN]
+
+
+def _own_gates(config: pytest.Config) -> Path:
+    return config.stash[RUN].candidate.folder / RESULT_FILE
 
 
 def _message(error: SanaBenchError) -> str:

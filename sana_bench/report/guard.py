@@ -40,5 +40,5 @@ def make_guard(report: RegressionReport, verdicts: list[Verdict], reach: float, 
     path = candidate.folder / "suite.json"
     suite = read_record(path, PromptSuite) if path.exists() else None
     pairs = make_pairs(report, candidate, baseline, suite)
-    return Guard(side.result.suite, candidate.result, rows_of(verdicts, candidate.result.results, reach), tag_table(report, candidate),
+    return Guard(side.result.suite, candidate.result, rows_of(verdicts, [candidate.result], reach), tag_table(report, candidate),
                  worst_pairs(report.guard_worst_samples, pairs, open_album(candidate, baseline), small=True))

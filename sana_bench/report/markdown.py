@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from sana_bench.console import JOINERS, printable
 from sana_bench.records import Verdict, WorstSample
 from sana_bench.report.guard import Guard
 from sana_bench.report.page import Page
@@ -20,8 +21,9 @@ _SPECIAL = re.compile(r"([\\`*{}\[\]#!|~$^]|(?<![^\W_])_|_(?![^\W_])|:(?=\S))")
 
 
 def escape_markdown(text: str) -> str:
-    """Text that GitHub's Markdown shows as it is: no table cell, code, link, tag, mention or line of its own comes of it."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Text that GitHub's Markdown shows as it is: no table cell, code, link, tag, mention, line of its own or turned direction
+    of reading comes of it."""
+    text = printable(" ".join(text.split()), keep=JOINERS).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = _SPECIAL.sub(r"\\\1", text)
     # A zero-width space breaks @mentions and addresses, which no backslash does; www. would be linked without any scheme.
     return re.sub(r"(?i)(www)\.", r"\1\\.", text.replace("@", "@\u200b"))

@@ -99,6 +99,7 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
     suite = _optional(candidate.folder / "suite.json", PromptSuite)
     checkpoint = _optional(candidate.folder / "checkpoint.json", Checkpoint)
     result, album = candidate.result, open_album(candidate, baseline)
+    results = [side.result for side in (candidate, candidate.guard) if side]
     pairs = make_pairs(report, candidate, baseline, suite)
     reach, thumb_px = common_reach((*report.verdicts, *report.gates)), THUMB_PX if baseline else ALONE_PX
     verdicts, tally = in_order(report.verdicts), Counter(verdict.outcome for verdict in report.deciding)
@@ -109,7 +110,7 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
         report=report, words=OUTCOMES[report.outcome] if baseline or report.gates else NOT_COMPARED, result=result,
         compared=baseline is not None,
         counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in OUTCOMES if tally[outcome]),
-        gates=rows_of(in_order(report.gates), result.results, reach), rows=rows_of(own, result.results, reach),
+        gates=rows_of(in_order(report.gates), results, reach), rows=rows_of(own, results, reach),
         found_and_whole=found_and_whole(candidate, baseline, album),
         forest=forest(own, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
         training=training_seeds(report, candidate),

@@ -45,7 +45,7 @@ def verdict_text(verdict: Verdict, report: RegressionReport, page: Path | None) 
     if worst:
         parts.append(f"lost most on it:\n{plain_table(_worst_table(worst))}")
     if page is not None:
-        parts.append(f"report: {page}")
+        parts.append(f"report: {one_line(str(page))}")
     return "\n\n".join(parts)
 
 

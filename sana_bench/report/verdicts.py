@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sana_bench.records import MetricResult, Verdict
+from sana_bench.records import BenchmarkResult, MetricResult, Verdict
 from sana_bench.report.charts import Bar, interval_bar
 from sana_bench.report.wording import OUTCOMES, OutcomeWords
 
@@ -27,7 +27,11 @@ def in_order(verdicts: Iterable[Verdict]) -> list[Verdict]:
     return sorted(verdicts, key=lambda verdict: order.index(verdict.outcome))
 
 
-def rows_of(verdicts: Iterable[Verdict], results: Sequence[MetricResult], reach: float) -> tuple[Row, ...]:
-    """One line a verdict, on an axis of so many budgets to each side."""
-    by_metric = {each.metric: each for each in results}
-    return tuple(Row(verdict, OUTCOMES[verdict.outcome], by_metric.get(verdict.metric), interval_bar(verdict, reach)) for verdict in verdicts)
+def rows_of(verdicts: Iterable[Verdict], results: Iterable[BenchmarkResult], reach: float) -> tuple[Row, ...]:
+    """One line a verdict, on an axis of so many budgets to each side.
+
+    Args:
+        results: of the candidate on every suite that a verdict is about.
+    """
+    known = {(result.suite, each.metric): each for result in results for each in result.results}
+    return tuple(Row(verdict, OUTCOMES[verdict.outcome], known.get((verdict.suite, verdict.metric)), interval_bar(verdict, reach)) for verdict in verdicts)

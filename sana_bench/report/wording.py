@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from sana_bench.console import JOINERS, printable
+
 
 @dataclass(frozen=True)
 class OutcomeWords:
@@ -39,8 +41,8 @@ TESTS = {"sign flips": "flipping the sign of prompts", "label permutation": "exc
 
 
 def clipped(text: str) -> str:
-    """One line, and no longer than anybody reads."""
-    text = " ".join(text.split())
+    """One line of printable characters, and no longer than anybody reads."""
+    text = printable(" ".join(text.split()), keep=JOINERS)
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT - 1]}…"
 
 

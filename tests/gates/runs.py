@@ -62,7 +62,7 @@ def run_pytests(cwd: Path, *calls: Sequence[str | Path]) -> list[str]:
 
 
 def _run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
-    assert "sana_bench" in entry_points(group="pytest11").names, "an editable installation of before lacks the plugin: install it again"
+    assert "sana_bench.gates.plugin" in entry_points(group="pytest11").names, "an editable installation of before lacks the plugin: install it again"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
 

@@ -63,7 +63,7 @@ def write_test(project: Path, text: str) -> Path:
 
 
 def test_it_is_found_by_its_entry_point() -> None:
-    own = [point.value for point in entry_points(group="pytest11") if point.name == "sana_bench"]
+    own = [point.value for point in entry_points(group="pytest11") if point.name == "sana_bench.gates.plugin"]
     assert own == ["sana_bench.gates.plugin"], "an editable installation of before lacks the plugin: install it again"
 
 
@@ -89,7 +89,7 @@ def test_a_project_that_does_not_ask_is_as_it_would_be_without_the_plugin(projec
     """The gates.toml there is somebody else's, and not even TOML."""
     (project / "gates.toml").write_text("{ not ours")
     write_test(project, "def test_own(): pass")
-    listed = [run_pytest(project, "--collect-only", "-q", *extra) for extra in ((), ("-p", "no:sana_bench"))]
+    listed = [run_pytest(project, "--collect-only", "-q", *extra) for extra in ((), ("-p", "no:sana_bench.gates.plugin"))]
     assert listed[0].returncode == OK and "test_own.py::test_own" in listed[0].stdout
     assert listed[0].stdout.splitlines()[:2] == listed[1].stdout.splitlines()[:2]
     assert run_pytest(project, "gates.toml").returncode == USAGE  # pytest's own: no test in it
@@ -171,6 +171,49 @@ def test_without_a_file_the_gates_of_the_recipe_are_judged(project: Path) -> Non
     assert done.returncode == OK and "gates.toml::face_rate PASSED" in done.stdout and "1 passed" in done.stdout
 
 
+@pytest.mark.parametrize("paths", [(), (".",), ("tests",), ("tests/test_a.py",), ("tests/test_a.py::test_a",)])
+def test_a_result_is_judged_whatever_else_is_run(project: Path, paths: tuple[str, ...]) -> None:
+    """By the run's own gates: a file of that name that lies somewhere below is somebody else's."""
+    (project / "gates.toml").unlink()
+    (project / "tests" / "fixtures").mkdir(parents=True)
+    (project / "tests" / "fixtures" / "gates.toml").write_text('[[gate]]\nmetric = "face_rate"\n')
+    (project / "tests" / "test_a.py").write_text("def test_a(): pass")
+    run = write_run(project / "run", WORSE_HANDS, BEFORE, gates=[{"metric": "hand_rate", "name": "hands"}])
+    done = run_pytest(project, *paths, f"--sana-bench-result={run}", "-v")
+    assert done.returncode == FAILED and "result.json::hands FAILED" in done.stdout and "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "sana-bench: judged by 1 gate(s) of result.json" in done.stdout
+
+
+def test_gates_in_the_root_are_asked_once_and_named_ones_instead_of_them(project: Path) -> None:
+    run = write_run(project / "run", WORSE_HANDS, BEFORE, gates=[{"metric": "hand_rate", "name": "hands"}])
+    write_test(project, "def test_own(): pass")
+    (project / "gates.toml").write_text('[[gate]]\nmetric = "face_rate"\n')
+    (project / "ci").mkdir()
+    (project / "ci" / "nightly.toml").write_text(TWO_GATES)
+    root, ci, own, test = {"gates.toml::face_rate"}, {"ci/nightly.toml::hand_rate", "ci/nightly.toml::faces"}, {"result.json::hands"}, {"test_own.py::test_own"}
+    choices = {(): root | test, (".",): root | test, ("test_own.py",): root | test, ("ci",): root, ("gates.toml",): root, ("ci/nightly.toml",): ci,
+               (str(run / "result.json"),): own, ("run/result.json", "test_own.py"): own | test, ("-m", "not sana_bench_gate"): test}
+    said = run_pytests(project, *((f"--sana-bench-result={run}", "--collect-only", "-q", *choice) for choice in choices))
+    found = [[line for line in each.splitlines() if "::" in line] for each in said]
+    assert [set(lines) for lines in found] == list(choices.values()) and all(len(lines) == len(set(lines)) for lines in found)
+    assert "sana-bench: judged by no gate: all were left out" in run_pytest(project, f"--sana-bench-result={run}", "-m", "not sana_bench_gate").stdout
+
+
+def test_the_plugin_may_be_named_beside_its_entry_point(project: Path, runs: dict[str, Path]) -> None:
+    done = run_pytest(project, "-p", "sana_bench.gates.plugin", "gates.toml", f"--sana-bench-result={runs['whole']}")
+    assert done.returncode == OK and "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_folder_with_a_hostile_name_steers_no_terminal(project: Path) -> None:
+    """In the header, in the verdict's text, and as the baseline's name."""
+    run = write_run(project / "run\x1b[31m\u202e", WORSE_HANDS, BEFORE)
+    (run / "report.html").write_text("page")
+    for extra in ((), (f"--sana-bench-baseline={run / 'baseline'}",)):
+        done = run_pytest(project, "gates.toml", f"--sana-bench-result={run}", *extra)
+        assert done.returncode == FAILED and "report: " in done.stdout and "\\x1b[31m" in done.stdout
+        assert not {"\x1b", "\u202e"} & set(done.stdout + done.stderr)
+
+
 def test_without_any_gate_every_metric_is_one(tmp_path: Path, runs: dict[str, Path]) -> None:
     spoiled, whole = run_pytests(tmp_path, *((f"--sana-bench-result={runs[name]}", "-v") for name in ("spoiled", "whole")))
     assert "1 failed, 1 passed" in spoiled and "2 passed" in whole
@@ -214,8 +257,10 @@ def test_bad_gates_are_wrong_usage_in_one_message(project: Path, runs: dict[str,
 
 def test_bad_gates_are_not_green_with_workers_either(project: Path, runs: dict[str, Path]) -> None:
     (project / "gates.toml").write_text("")
-    done = run_pytest(project, "gates.toml", f"--sana-bench-result={runs['whole']}", "-n", "2")
-    assert done.returncode not in (OK, NOTHING) and "gates.toml has no [[gate]]" in done.stdout and "Traceback" not in done.stdout
+    write_test(project, "def test_own(): pass")
+    for path in ("gates.toml", "test_own.py"):
+        done = run_pytest(project, path, f"--sana-bench-result={runs['whole']}", "-n", "2")
+        assert done.returncode not in (OK, NOTHING) and "gates.toml has no [[gate]]" in done.stdout and "Traceback" not in done.stdout
 
 
 @pytest.mark.parametrize(("damage", "workers"), [("nowhere", ()), ("empty", ()), ("result", ("-n", "2")), ("scores", ()), ("baseline", ())])
@@ -255,7 +300,7 @@ def test_tests_of_ones_own_read_the_report(project: Path, runs: dict[str, Path])
     assert done.returncode == FAILED and "1 failed, 5 passed" in done.stdout, done.stdout
     assert "FAILED test_own.py::test_hands" in done.stdout and "AssertionError: worse by 0.2 share" in done.stdout
     alone = run_pytest(project, "test_own.py::test_hands", f"--sana-bench-result={runs['whole']}")
-    assert alone.returncode == OK and "1 passed" in alone.stdout  # no gates beside what was named
+    assert alone.returncode == OK and "3 passed" in alone.stdout  # the gates too, as always
 
 
 def test_a_fixture_without_a_run_fails_and_says_what_is_missing(project: Path) -> None:

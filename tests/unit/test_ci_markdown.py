@@ -140,6 +140,28 @@ def test_the_command_prints_it_and_succeeds_whatever_the_verdict(run, capfd):
     assert document["bytes"] == len(document["markdown"].encode()) <= 9000
 
 
+@pytest.mark.parametrize("name", ["\u200b\u2060" * 200, "\U000e0041" * 400])
+def test_what_the_command_prints_is_what_was_cut(run, capfdbinary, name):
+    """To the byte, with gates whose names no terminal would show."""
+    write, folder, report = run
+    write(gates=tuple(gate(report, f"{index} {name}", "regressed", False, reason=name) for index in range(200)))
+    for action in ("comment", "summary"):
+        assert main(["ci", action, str(folder), "--limit", "60000"]) == 0
+        out = capfdbinary.readouterr().out
+        assert 30000 < len(out) <= 60000 and b"**Cut here**" in out
+        assert main(["ci", action, str(folder), "--limit", "60000", "--json"]) == 0
+        assert json.loads(capfdbinary.readouterr().out)["markdown"].encode() == out
+
+
+def test_what_steers_a_reader_is_written_out_and_an_emoji_is_not(run, capfd):
+    write, folder, report = run
+    write(gates=(gate(report, "@team 👩\u200d💻 \x1b[31m \u202egpj.exe", "regressed", False),))
+    assert main(["ci", "comment", str(folder)]) == 0
+    text = capfd.readouterr().out
+    assert "| @\u200bteam 👩\u200d💻 " in text and "\\u200" not in text
+    assert not {"\x1b", "\u202e"} & set(text) and "x1b" in text and "u202egpj.exe" in text
+
+
 @pytest.mark.parametrize(("words", "part"), [
     (["summary"], "takes a run folder"), (["init", "somewhere"], "init takes no run folder"), (["comment", "{run}", "--link", "javascript:alert(1)"], "--link"),
     (["comment", "{run}", "--link", "https://a.b/) [x](https://evil"], "--link"), (["summary", "{run}", "--link", "https://a.b"], "--link belongs to comment"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import stat
@@ -10,11 +11,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from sana_bench.ci.init import PULL_REQUEST_LABEL, WorkflowOptions, init, render
 from sana_bench.ci.markdown import MARKER
+from sana_bench.cli import main
 from sana_bench.config import RunConfig
 from sana_bench.errors import ConfigError, StoreError
 from sana_bench.shipped import PACKAGE
@@ -22,7 +25,7 @@ from sana_bench.store import write_record
 from tests.report_fixture import make_run, make_suite
 from tests.workflows import holds, load, play, strings
 
-OPTIONS = WorkflowOptions(recipe="sana_1600m_2k_lora", gates="gates.toml", runner_label="gpu", requirement="sana-bench==0.1.0")
+OPTIONS = WorkflowOptions(recipe="sana_1600m_2k_lora", gates="gates.toml", runner_label="gpu", requirement="git+https://example.org/x@" + "a" * 40, revision="c" * 40)
 WORKFLOWS = {kind: load(render(kind, OPTIONS)) for kind in ("gpu", "cpu")}
 OWN = {path.stem: load(path.read_text()) for path in sorted((PACKAGE.parent / ".github" / "workflows").glob("*.yml"))}
 """Those of this repository; none in an installation."""
@@ -178,6 +181,51 @@ def test_a_changed_workflow_is_refused_before_anything_is_written(tmp_path):
     assert path.read_text() == render("cpu", OPTIONS)
 
 
+@pytest.mark.parametrize("blocked", [".github/workflows/sana-bench-cpu.yml/", ".github/workflows/sana-bench-gpu.yml/", ".github", ".github/workflows", "gates.toml/"])
+def test_where_one_cannot_be_written_none_is(tmp_path, blocked):
+    """A folder where a file should be, or a file where a folder should be; with --force as well."""
+    place = tmp_path / blocked
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.mkdir() if blocked.endswith("/") else place.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    for force in (False, True):
+        with pytest.raises(StoreError, match="move it away; nothing was written") as caught:
+            init(tmp_path, OPTIONS, force)
+        assert str(place) in str(caught.value) and "run.store" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_base_of_the_hub_needs_its_commit_before_anything_is_written(tmp_path):
+    """From the option, or from the recipe."""
+    for revision, holds_one in (("", False), ("main", False), ("d" * 40, True)):
+        (tmp_path / "mine.toml").write_text(f'[model]\nbase = "owner/sana"\nrevision = "{revision}"\n')
+        options = WorkflowOptions(**{**OPTIONS.__dict__, "recipe": "mine.toml", "revision": ""})
+        if not holds_one:
+            with pytest.raises(ConfigError, match='mine.toml takes its base "owner/sana" from the hub and names no commit.*--revision'):
+                init(tmp_path, options)
+            assert [each.name for each in tmp_path.iterdir()] == ["mine.toml"]
+    assert init(tmp_path, options)
+    with pytest.raises(ConfigError, match="sana_1600m_2k_lora takes its base .* --revision"):
+        init(tmp_path, WorkflowOptions(**{**OPTIONS.__dict__, "revision": ""}))
+
+
+def test_a_commit_reaches_the_run(tmp_path):
+    job = WORKFLOWS["gpu"]["jobs"]["benchmark"]
+    script = next(step["run"] for step in job["steps"] if step.get("id") == "run")
+    assert job["env"]["REVISION"] == "c" * 40 and '--set "model.revision=$REVISION" --gates "$GATES"' in script
+    bare = load(render("gpu", WorkflowOptions(**{**OPTIONS.__dict__, "revision": ""})))["jobs"]["benchmark"]
+    assert "REVISION" not in bare["env"] and "model.revision" not in " ".join(strings(bare))
+
+
+def test_what_pip_installs_must_be_said(tmp_path, capfd):
+    """No name that somebody else could hold on an index is taken for granted beside a secret."""
+    assert main(["ci", "init", "--folder", str(tmp_path), "--recipe", "tiny"]) == 2
+    assert "init needs --install" in capfd.readouterr().err and not list(tmp_path.iterdir())
+    assert main(["ci", "init", "--folder", str(tmp_path), "--recipe", "tiny", "--install", "."]) == 0
+    for kind in ("gpu", "cpu"):
+        assert load((tmp_path / f".github/workflows/sana-bench-{kind}.yml").read_text())["jobs"]["benchmark"]["env"]["SANA_BENCH"] == "."
+
+
 def test_gates_that_are_there_stay_even_with_force(tmp_path):
     (tmp_path / "gates.toml").write_text("mine")
     assert init(tmp_path, OPTIONS, force=True)[-1].state == "kept" and (tmp_path / "gates.toml").read_text() == "mine"
@@ -185,7 +233,8 @@ def test_gates_that_are_there_stay_even_with_force(tmp_path):
 
 @pytest.mark.parametrize(("option", "value"), [
     ("runner_label", "gpu]\n  evil: 1"), ("runner_label", "${{ github.actor }}"), ("recipe", 'a"; rm -rf x'), ("recipe", "$(id)"), ("recipe", "../other.toml"),
-    ("recipe", "no_such_recipe"), ("gates", "/etc/gates.toml"), ("gates", "gates.json"), ("requirement", "x`id`"), ("requirement", ""), ("recipe", "tiny\n")])
+    ("recipe", "no_such_recipe"), ("gates", "/etc/gates.toml"), ("gates", "gates.json"), ("requirement", "x`id`"), ("requirement", ""), ("recipe", "tiny\n"),
+    ("revision", "main"), ("revision", "c" * 39), ("revision", "${{ x }}")])
 def test_options_that_are_more_than_names_are_refused(tmp_path, option, value):
     with pytest.raises(ConfigError, match="cannot stand in a workflow|outside the repository|no recipe"):
         init(tmp_path, WorkflowOptions(**{**OPTIONS.__dict__, option: value}))
@@ -226,9 +275,9 @@ def program(folder: Path, code: int, run_dir: Path | None) -> dict[str, str]:
     folder.mkdir()
     answer = f"echo '{json.dumps({'run_dir': str(run_dir)})}'" if run_dir else "echo error >&2"
     path = folder / "sana-bench"
-    path.write_text(f'#!/usr/bin/env bash\ncase "$1" in\nassets) ;;\ntrain-and-eval) {answer}; exit {code} ;;\n*) exec {sys.executable} -m sana_bench "$@" ;;\nesac\n')
+    path.write_text(f'#!/usr/bin/env bash\ncase "$1" in\nassets) ;;\ntrain-and-eval) echo "$*" > {folder}/asked; ls > {folder}/seen; {answer}; exit {code} ;;\n*) exec {sys.executable} -m sana_bench "$@" ;;\nesac\n')
     path.chmod(path.stat().st_mode | stat.S_IEXEC)
-    return {"PATH": f"{folder}:{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(PACKAGE.parent)}
+    return {"PATH": f"{folder}:{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]))}
 
 
 CONTEXT = {"github": {"event_name": "pull_request", "server_url": "https://github.example", "repository": "us/models", "run_id": "7"}}
@@ -244,6 +293,34 @@ def test_a_verdict_is_shown_and_ends_the_job_as_it_ended(kind, code, failed, tmp
     comment = (tmp_path / "comment.md").read_text()
     assert comment.startswith(f"{MARKER}\n## ▼") and "(https://github.example/us/models/actions/runs/7)" in comment
     assert re.fullmatch(r"\d{4}-\d\d", played.outputs["week"]["week"])
+
+
+@BOTH
+def test_gates_do_not_depend_on_how_the_repository_runs_its_own_tests(kind, tmp_path, run_dir):
+    """Its addopts, its conftest.py and its tests, none of which would hold here; and the CPU's are those of its recipe, whatever gates.toml asks."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "pytest.ini").write_text("[pytest]\naddopts = --cov=mine\n")
+    (repository / "conftest.py").write_text("import what_is_not_installed\n")
+    (repository / "test_own.py").write_text("def test_own(): assert False\n")
+    (repository / "gates.toml").write_text('[[gate]]\nname = "of the file"\nmetric = "face_rate"\nfloor = 0.1\n')
+    gate = {"name": "of the recipe", "metric": "face_rate", "floor": 0.1}
+    results = run_dir / "result.json"
+    results.write_text(json.dumps({**json.loads(results.read_text()), "config": {"name": "tiny", "gate": [gate]}}))
+    played = play(WORKFLOWS[kind]["jobs"]["benchmark"], repository, program(tmp_path / "bin", 0, run_dir), CONTEXT, leave_out=("Install",))
+    assert "Gates" in played.ran and played.failed == [], played.log
+    names = [case.get("name") for case in ElementTree.parse(repository / "gates.xml").iter("testcase")]
+    assert names == ["of the file" if kind == "gpu" else "of the recipe"]
+    asked = (tmp_path / "bin" / "asked").read_text()
+    assert ("--gates gates.toml" in asked) == (kind == "gpu") and ("--set model.revision=" in asked) == (kind == "gpu")
+
+
+@BOTH
+def test_the_checkout_is_as_it_was_when_the_benchmark_starts(kind, tmp_path, run_dir):
+    """What is redirected is there before the benchmark looks whether anything changed."""
+    (tmp_path / "checkout").mkdir()
+    play(WORKFLOWS[kind]["jobs"]["benchmark"], tmp_path / "checkout", program(tmp_path / "bin", 0, run_dir), CONTEXT, leave_out=("Install", "Gates"))
+    assert (tmp_path / "bin" / "seen").read_text().split() == ["output", "summary.md"], "GitHub's own, which are elsewhere there"
 
 
 @BOTH

@@ -108,6 +108,25 @@ def test_the_card_says_verdict_method_and_limits_and_no_path(run_dir, tmp_path):
     assert str(tmp_path) not in text and "/home/somebody" not in text and "private" not in text
 
 
+def test_no_folder_that_a_setting_names_is_published(run_dir, tmp_path):
+    """Of the baseline, of settings that a reason quotes, of either side; what lies in the folder keeps its name."""
+    baseline, reference, suite = "/home/alice/secret-client/mine", "../our clients/faces", "C:\\secret\\suite.toml"
+    report = json.loads((run_dir / "regression.json").read_text())
+    reasons = (f"score with those of the baseline (--set 'data.reference=\"{reference}\"')", f"draw that suite ({suite})")
+    verdicts = [{**each, "reason": reason} for each, reason in zip(report["verdicts"], reasons, strict=False)]
+    gates = [{**verdicts[0], "gate": "hands", "passed": False}]
+    (run_dir / "regression.json").write_text(json.dumps({**report, "baseline_name": baseline, "headline": f'Held against "{baseline}".', "gates": gates,
+                                                         "verdicts": [*verdicts, *report["verdicts"][2:]]}))
+    change(run_dir / "baseline" / "result.json", BenchmarkResult, config={"data": {"reference": reference}, "score": {"suite": suite}})
+    files = export_card(run_dir, tmp_path / "card", CardOptions(pictures=1))
+    texts = {name: (tmp_path / "card" / name).read_text() for name in files if not name.endswith((".jpg", ".png", ".webp"))}
+    assert set(texts) == {CARD_FILE, RESULTS_FILE}
+    for text in texts.values():
+        assert not re.search("alice|secret|our clients", text)
+    assert "baseline mine" in texts[CARD_FILE] and 'Held against "mine"' in texts[CARD_FILE] and "faces" in texts[CARD_FILE] and "suite.toml" in texts[CARD_FILE]
+    assert "against baseline mine (" in texts[RESULTS_FILE]
+
+
 def test_a_lora_made_elsewhere_and_gates_are_said(run_dir, tmp_path):
     report = json.loads((run_dir / "regression.json").read_text())
     report["gates"] = [{**report["verdicts"][1], "gate": "hands there", "passed": False, "num_training_seeds": 3}]

@@ -12,17 +12,21 @@ def commit_of(folder) -> str:
 
 
 def test_an_installed_sana_bench_records_the_repository_that_it_is_run_in(tmp_path, monkeypatch):
-    """Which has an uncommitted file later on; and outside of one there is no commit."""
+    """Which has a changed file later on, which what a run writes beside it is not; and outside of one there is no commit."""
     repository, outside = tmp_path / "repository", tmp_path / "outside"
     outside.mkdir()
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "site-packages" / "sana_bench")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     subprocess.run(["git", "init", "-q", repository], check=True)
-    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"], cwd=repository, check=True)
+    (repository / "recipe.toml").write_text("")
+    subprocess.run(["git", "add", "."], cwd=repository, check=True)
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "x"], cwd=repository, check=True)
     monkeypatch.chdir(repository)
     found = provenance.collect_provenance("cpu", {})
     assert (found.commit, found.dirty) == (commit_of(repository), False)
-    (repository / "new").write_text("")
+    (repository / "outcome.json").write_text("{}")
+    assert not provenance.collect_provenance("cpu", {}).dirty
+    (repository / "recipe.toml").write_text("changed")
     assert provenance.collect_provenance("cpu", {}).dirty
     monkeypatch.chdir(outside)
     assert (provenance.collect_provenance("cpu", {}).commit, provenance.collect_provenance("cpu", {}).dirty) == ("", False)

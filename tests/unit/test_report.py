@@ -207,6 +207,22 @@ def test_the_guard_has_a_section_of_its_own_and_is_not_mixed_with_the_suite(tmp_
     assert len(ids) == len(set(ids))
 
 
+def test_a_gate_shows_the_facts_of_its_own_suite(tmp_path):
+    """Both suites measured the metric; what stands beside a gate on the guard is the guard's."""
+    report, candidate, baseline = make_run(tmp_path, make_suite(6), guard=True)
+    path = candidate / "guard" / "result.json"
+    result = json.loads(path.read_text())
+    for each in result["results"]:
+        each["explanation"] = "of the guard alone"
+    path.write_text(json.dumps(result))
+    gates = tuple(verdict.model_copy(update={"gate": verdict.suite, "passed": True}) for verdict in report.verdicts if verdict.metric == "hand_rate")
+    html = write_report(tmp_path / "run", report.model_copy(update={"gates": gates}), candidate, baseline).read_text()
+    section = re.search(r'<section id="gates">.*?</section>', html, re.DOTALL)[0]
+    rows = re.findall(r"<tr class=.*?</tr>", section, re.DOTALL)
+    assert len(rows) == 2 and ["of the guard alone" in row for row in rows] == ["guard_test" in row for row in rows]
+    assert sum("of the guard alone" in row for row in rows) == 1
+
+
 def test_a_guard_that_only_the_baseline_has_is_said(tmp_path):
     report, candidate, baseline = make_run(tmp_path, make_suite(6), guard=True)
     shutil.rmtree(candidate / "guard")
