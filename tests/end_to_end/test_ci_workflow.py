@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import stat
 import sys
@@ -39,7 +40,8 @@ def run_job(repository: Path, gates: str) -> Played:
     (repository / "gates.xml").unlink(missing_ok=True)
     job = load((repository / ".github" / "workflows" / "sana-bench-gpu.yml").read_text())["jobs"]["benchmark"]
     context = {"github": {"event_name": "pull_request", "server_url": "https://github.example", "repository": "us/models", "run_id": "7"}}
-    environment = {"PATH": f"{repository / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(PACKAGE.parent), "PYTEST_ADDOPTS": ""}
+    environment = {"PATH": f"{repository / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin", "PYTEST_ADDOPTS": "",
+                   "PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]))}
     return play(job, repository, environment, context, leave_out=("Install",))
 
 

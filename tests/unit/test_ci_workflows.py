@@ -213,6 +213,7 @@ def test_a_commit_reaches_the_run(tmp_path):
     job = WORKFLOWS["gpu"]["jobs"]["benchmark"]
     script = next(step["run"] for step in job["steps"] if step.get("id") == "run")
     assert job["env"]["REVISION"] == "c" * 40 and '--set "model.revision=$REVISION" --gates "$GATES"' in script
+    assert any("${{ env.REVISION }}" in step.get("with", {}).get("key", "") for step in job["steps"]), "the weights of another commit are other weights"
     bare = load(render("gpu", WorkflowOptions(**{**OPTIONS.__dict__, "revision": ""})))["jobs"]["benchmark"]
     assert "REVISION" not in bare["env"] and "model.revision" not in " ".join(strings(bare))
 
