@@ -167,7 +167,7 @@ def _verdict(draft: Draft, p_adjusted: float, num_decided: int, settings: Compar
     if outcome == "inconclusive" and not lost:
         clauses.insert(1, how_many_more(needed, found))
     if own.num_training_seeds == 1:
-        clauses.append("of one fine-tune; another training seed may come out otherwise")
+        clauses.append("of one fine-tune")
     return own.model_copy(update={"outcome": outcome, "p_adjusted": p_adjusted if found.p_value is not None else None, "smallest_detectable_effect": effect,
                                   "num_prompts_needed": needed, "reason": "; ".join(filter(None, clauses))})
 
