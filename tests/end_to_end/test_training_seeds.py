@@ -135,7 +135,11 @@ def accepted(two_seeds, tmp_path) -> tuple[Path, Path]:
 
 def test_a_baseline_keeps_every_fine_tune_and_is_enough_to_compare_with(accepted):
     run_dir, baseline = accepted
-    assert contents(baseline, "seeds/**/*.*") == contents(run_dir, "seeds/**/*.*") != {}
+    kept, made = ({name: digest for name, digest in contents(folder, "seeds/**/*.*").items() if not name.endswith("result.json")} for folder in (baseline, run_dir))
+    assert kept == made and len(kept) == 4  # what they scored; where the run kept its files stays on its machine
+    for place in ("seeds/1", "seeds/1/guard"):
+        kept, made = (json.loads((folder / place / "result.json").read_text()) for folder in (baseline, run_dir))
+        assert kept["config"].pop("run") != made["config"].pop("run") and kept == made
     done = run("compare", run_dir, "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
