@@ -104,16 +104,9 @@ def draft_of(name: str, sides: Sides, settings: CompareSection, gate: GateSectio
     limits = _own_value(after, sides.candidate, settings, gate, num_gates)
     if gate and not gate.compares:
         return settled("inconclusive" if limits else "missing", "" if limits else "the candidate has no value on it", limits)
-    if not sides.accepted:
-        return settled("missing", sides.obstacle, limits)
-    missing = why_missing(before, after) or _without_a_value(either, sides)
-    if missing:
-        return settled("inconclusive" if scored_nowhere(before, after) or below_judging(before, after) else "missing", missing, limits)
-    reason = sides.obstacle or metric_obstacle(before, after, sides.baseline.result, sides.candidate.result)
-    if reason:
-        return settled("inconclusive" if after.not_judged else "not_comparable", reason, limits)
-    if gate and gate.relative_budget is not None and before.ci_low is not None and before.ci_low <= 0 <= before.ci_high:
-        return settled("inconclusive", f"a share of the baseline's {before.value:.3g} is no budget: its interval holds 0. Give an absolute one", limits)
+    obstacle = _obstacle(before, after, sides, gate)
+    if obstacle:
+        return settled(*obstacle, limits)
     if gate and gate.group:
         return _group_draft(after, gate, sides, asked, limits, settings)
     pairs = make_pairs(after, sides.baseline, sides.candidate)
@@ -124,6 +117,21 @@ def draft_of(name: str, sides: Sides, settings: CompareSection, gate: GateSectio
     except InsufficientSamplesError as error:
         clauses = [f"too few samples have a value on both sides ({error})", pairs.lost]
         return settled("inconclusive" if below_judging(before, after) else "missing", "; ".join(filter(None, clauses)), limits)
+
+
+def _obstacle(before: MetricResult | None, after: MetricResult | None, sides: Sides, gate: GateSection | None) -> tuple[Outcome, str] | None:
+    """What the outcome is where nothing can be compared, and why; None where something can."""
+    if not sides.accepted:
+        return "missing", sides.obstacle
+    missing = why_missing(before, after) or _without_a_value(after, sides)
+    if missing:
+        return "inconclusive" if scored_nowhere(before, after) or below_judging(before, after) else "missing", missing
+    reason = sides.obstacle or metric_obstacle(before, after, sides.baseline.result, sides.candidate.result)
+    if reason:
+        return "inconclusive" if after.not_judged else "not_comparable", reason
+    if gate and gate.relative_budget is not None and before.ci_low is not None and before.ci_low <= 0 <= before.ci_high:
+        return "inconclusive", f"a share of the baseline's {before.value:.3g} is no budget: its interval holds 0. Give an absolute one"
+    return None
 
 
 def _difference(result: MetricResult, pairs: Pairs, key: tuple[str, str, str], settings: CompareSection, known: Known, decides: bool) -> Difference:

@@ -13,12 +13,10 @@ from sana_bench.comparability import metric_obstacle, sampling_obstacle, why_mis
 from sana_bench.errors import BaselineError, MetricError, StoreError
 from sana_bench.pairs import make_pairs
 from sana_bench.records import BenchmarkResult
-from sana_bench.results import GUARD_FOLDER, RESULT_FILE, STATISTICS_FILE, ResultBundle, load_bundle
+from sana_bench.results import BASELINE_FOLDER, GUARD_FOLDER, RESULT_FILE, STATISTICS_FILE, ResultBundle, load_bundle
 from sana_bench.spread import Pilot, read_pilot
 from sana_bench.statistics import are_counts, share_bounds
 from sana_bench.store import read_record
-
-BASELINE_FOLDER = "baseline"
 
 
 @dataclass(frozen=True)

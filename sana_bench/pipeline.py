@@ -26,13 +26,13 @@ from sana_bench.progress import part_of_whole
 from sana_bench.prompts import PromptSuite
 from sana_bench.records import BenchmarkResult, Checkpoint, Look, LookDecision, RegressionReport, SampleSet, StageCost
 from sana_bench.report import write_report
-from sana_bench.results import GUARD_FOLDER, RESULT_FILE, SEEDS_FOLDER, ResultBundle, all_files_of, load_bundle, parts_of_bundle, scored_digest
+from sana_bench.results import (BASELINE_FOLDER, GUARD_FOLDER, REPORT_RECORD, RESULT_FILE, SEEDS_FOLDER, ResultBundle, all_files_of, load_bundle,
+                                parts_of_bundle, scored_digest)
 from sana_bench.score import chosen_metrics, fetch_weights, find_result, score
 from sana_bench.store import Store, copy_files, digest_of, read_record, write_record
 from sana_bench.train import find_checkpoint, train
 from sana_bench.training_seeds import FineTune, fine_tunes_of, seed_prefix
 
-REPORT_RECORD = "regression.json"
 BESIDE = ("suite.json", "checkpoint.json", "cards.json")
 """What stands beside a result in the store, for the report."""
 
@@ -215,7 +215,7 @@ def report_stage(config: RunConfig) -> Path:
 def run_folder_report(run_dir: Path) -> Path:
     """Render the report of a finished run again, from the records in its folder."""
     report = read_record(run_dir / REPORT_RECORD, RegressionReport)
-    baseline = run_dir / "baseline"
+    baseline = run_dir / BASELINE_FOLDER
     return write_report(run_dir, report, run_dir, baseline if baseline.is_dir() else None)
 
 
@@ -257,7 +257,7 @@ def _places(by_seed: Sequence[Sequence[Path]]) -> tuple[Path, Path | None, Seque
 def _make_run_folder(config: RunConfig, run_dir: Path, candidate: ResultBundle, baseline_folder: Path | None, name: str,
                      reused: dict[str, bool], look: Look | None = None) -> tuple[RegressionReport, dict[str, StageCost]]:
     """Everything about a run in one folder: records, views, the baseline it was held against, and the report."""
-    baseline_copy = run_dir / "baseline" if baseline_folder else None
+    baseline_copy = run_dir / BASELINE_FOLDER if baseline_folder else None
     declare(config.score.clip_model)
     with measure() as meter:
         baseline = load_bundle(baseline_folder) if baseline_folder else None

@@ -28,6 +28,8 @@ KEYPOINTS_FILE = "keypoints.json"
 GUARD_FOLDER, SEEDS_FOLDER = "guard", "seeds"
 DECIDING = (RESULT_FILE, SCORES_FILE, STATISTICS_FILE)
 """What a verdict is made of."""
+BASELINE_FOLDER, REPORT_RECORD = "baseline", "regression.json"
+"""In a run folder: what it was held against, as a result folder of its own, and the verdict."""
 SAMPLE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 """Ids become file names, so nothing else is read from a file that somebody else may have written."""
 

@@ -16,6 +16,7 @@ from sana_bench.records import BenchmarkResult, RegressionReport, Verdict, Worst
 from sana_bench.report.markdown import escape_markdown, gate_table, metric_table, worst_table
 from sana_bench.report.verdicts import in_order, rows_of
 from sana_bench.report.wording import NOT_COMPARED, OUTCOMES, clipped
+from sana_bench.results import REPORT_RECORD, RESULT_FILE
 from sana_bench.store import read_record
 
 SUMMARY_BYTES, COMMENT_BYTES = 1_000_000, 60_000
@@ -42,7 +43,7 @@ def read_run(run_dir: Path) -> RunRecords:
     Raises:
         StoreError: a record is missing or damaged.
     """
-    report, result = read_record(run_dir / "regression.json", RegressionReport), read_record(run_dir / "result.json", BenchmarkResult)
+    report, result = read_record(run_dir / REPORT_RECORD, RegressionReport), read_record(run_dir / RESULT_FILE, BenchmarkResult)
     suite = read_record(run_dir / "suite.json", PromptSuite) if (run_dir / "suite.json").exists() else None
     short = report.model_copy(update={"headline": clipped(report.headline), "baseline_name": clipped(report.baseline_name),
                                       "verdicts": _clip_verdicts(report.verdicts), "gates": _clip_verdicts(report.gates),

@@ -17,7 +17,7 @@ from sana_bench.export.text import CardFacts, card_text
 from sana_bench.external_images import MAKER
 from sana_bench.records import BenchmarkResult, Checkpoint, RegressionReport
 from sana_bench.report.wording import clipped
-from sana_bench.results import GUARD_FOLDER, RESULT_FILE
+from sana_bench.results import BASELINE_FOLDER, GUARD_FOLDER, REPORT_RECORD, RESULT_FILE
 from sana_bench.store import Store, read_record, sha256_file, write_bytes
 from sana_bench.train import KIND
 
@@ -116,9 +116,9 @@ def check_hub_id(option: str, value: str) -> None:
 def _read(run_dir: Path, dataset: str) -> Exported:
     folders = [run_dir, *([run_dir / GUARD_FOLDER] if (run_dir / GUARD_FOLDER).is_dir() else [])]
     results = tuple(read_record(folder / RESULT_FILE, BenchmarkResult) for folder in folders)
-    copy = run_dir / "baseline" / RESULT_FILE
+    copy = run_dir / BASELINE_FOLDER / RESULT_FILE
     sides = [results[0], *([read_record(copy, BenchmarkResult)] if copy.exists() else [])]
-    report = read_record(run_dir / "regression.json", RegressionReport)
+    report = read_record(run_dir / REPORT_RECORD, RegressionReport)
     return Exported(without_folders(report, [side.config for side in sides]), results, dataset)
 
 

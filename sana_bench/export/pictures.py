@@ -12,7 +12,7 @@ from sana_bench.images import read_image
 from sana_bench.prompts import PromptSuite
 from sana_bench.records import RegressionReport
 from sana_bench.report.pairs import Pair, make_pairs
-from sana_bench.results import load_bundle
+from sana_bench.results import BASELINE_FOLDER, load_bundle
 from sana_bench.store import read_record
 
 SIDE_PX, GAP_PX, QUALITY = 512, 8, 85
@@ -42,9 +42,9 @@ def card_pictures(run_dir: Path, report: RegressionReport, number: int) -> list[
     """
     if not number:
         return []
-    if not (run_dir / "baseline").is_dir():
+    if not (run_dir / BASELINE_FOLDER).is_dir():
         raise ReportError(f"{run_dir} was compared with no baseline, so there are no pairs to show. Leave out --pictures")
-    candidate, baseline = load_bundle(run_dir), load_bundle(run_dir / "baseline")
+    candidate, baseline = load_bundle(run_dir), load_bundle(run_dir / BASELINE_FOLDER)
     suite = read_record(run_dir / "suite.json", PromptSuite) if (run_dir / "suite.json").exists() else None
     pairs = [(loss, pair) for pair in make_pairs(report, candidate, baseline, suite) if (loss := _loss(pair)) is not None]
     pairs.sort(key=lambda each: (-each[0], each[1].sample_id))
@@ -63,7 +63,7 @@ def _side_by_side(run_dir: Path, sample_id: str) -> bytes:
     from PIL import Image
 
     sides = []
-    for folder in (run_dir / "baseline", run_dir):
+    for folder in (run_dir / BASELINE_FOLDER, run_dir):
         picture = Image.fromarray(read_image(folder / "views" / f"{sample_id}.webp", ReportError))
         picture.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
         sides.append(picture)

@@ -14,10 +14,8 @@ from sana_bench.features.open_clip_models import declare
 from sana_bench.gates.check import check_gates, judgeable_sides
 from sana_bench.looks import at_confidence, settings_at
 from sana_bench.records import Look, RegressionReport
-from sana_bench.results import ResultBundle, load_bundle
+from sana_bench.results import BASELINE_FOLDER, REPORT_RECORD, ResultBundle, load_bundle
 from sana_bench.store import read_record
-
-BASELINE_COPY, REPORT_RECORD = "baseline", "regression.json"
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def open_run(folder: Path, baseline: str | None = None) -> JudgedRun:
     Raises:
         SanaBenchError: a folder or a record is missing or damaged, or there is no such baseline.
     """
-    candidate, config, record, copy = load_bundle(folder), recorded_config(folder), folder / REPORT_RECORD, folder / BASELINE_COPY
+    candidate, config, record, copy = load_bundle(folder), recorded_config(folder), folder / REPORT_RECORD, folder / BASELINE_FOLDER
     look = read_record(record, RegressionReport).look if record.exists() else None
     look = at_confidence(look, config) if look else None
     if baseline is None:

@@ -15,12 +15,11 @@ from sana_bench.comparability import BASE_DIGEST, REFERENCE_DIGEST
 from sana_bench.config import CompareSection
 from sana_bench.errors import HistoryError, SanaBenchError, StoreError
 from sana_bench.history.rows import HistoryRow, read_rows
-from sana_bench.pipeline import REPORT_RECORD
 from sana_bench.records import BenchmarkResult, MetricResult, RegressionReport, Verdict
-from sana_bench.results import GUARD_FOLDER, RESULT_FILE, SCORES_FILE, SEEDS_FOLDER
+from sana_bench.results import BASELINE_FOLDER, GUARD_FOLDER, REPORT_RECORD, RESULT_FILE, SCORES_FILE, SEEDS_FOLDER
 from sana_bench.store import digest_of, read_record
 
-NO_RUNS = {"baseline", "views"}
+NO_RUNS = {BASELINE_FOLDER, "views"}
 """Folders of a run that hold no result of its own: what it was held against, and pictures."""
 
 
