@@ -10,22 +10,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from sana_bench.errors import ConfigError
 from sana_bench.registry import near_names
 from sana_bench.shipped import shipped_folder
+from sana_bench.train_config import DataSection, Positive, Section, Side, TrainSection
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-Positive = Annotated[int, Field(gt=0)]
-Side = Annotated[int, Field(gt=0, multiple_of=32)]
-"""Side of an image in pixels; the autoencoder works on multiples of 32."""
-
-
-class Section(BaseModel):
-    """Base of every part of a RunConfig."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ModelSection(Section):
@@ -43,49 +35,6 @@ class ModelSection(Section):
     """float16 overflows in Gemma-2, so it is not offered."""
     vae_dtype: Literal["float32", "bfloat16"] = "float32"
     """float16 can decode to black, so it is not offered."""
-
-
-class DataSection(Section):
-    """Where images come from: `openpeople:training`, `openpeople:reference`, or a Hugging Face imagefolder."""
-
-    training: str = "openpeople:training"
-    reference: str = "openpeople:reference"
-    """Real people that the Fréchet distances compare with; nobody in it may be in `training`."""
-
-
-class TrainSection(Section):
-    """The short fine-tune."""
-
-    trainer: str = "lora"
-    """A registered trainer: `lora`, `external` (benchmark a LoRA made elsewhere) or `none` (the base model itself)."""
-    weights: str = ""
-    """LoRA in safetensors, as diffusers saves it, for the trainer `external`."""
-    seed: int = 0
-    num_seeds: Positive = 1
-    """Train so many variants, with the seeds `seed`, `seed` + 1 and so on: the verdict then holds for the recipe and not for one fine-tune of it."""
-    resolution: Side = 2048
-    """Side of the square training views, in pixels."""
-    max_train_steps: Positive = 500
-    train_batch_size: Positive = 1
-    gradient_accumulation_steps: Positive = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"
-    lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    mixed_precision: Literal["no", "bf16"] = "no"
-    rank: Positive = 16
-    lora_alpha: Positive = 16
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    target_modules: Annotated[tuple[str, ...], Field(min_length=1)] = ("to_q", "to_k", "to_v")
-    """Linear layers that get an adapter, by the last parts of their name, such as `to_q` or `attn1.to_q`."""
-    flow_shift: Annotated[float, Field(gt=0)] = 3.0
-    weighting_scheme: Literal["none", "logit_normal"] = "logit_normal"
-    logit_mean: float = 0.0
-    logit_std: Annotated[float, Field(gt=0)] = 1.0
-    caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of steps that see the empty caption, which classifier-free guidance needs."""
-    checkpointing_steps: Positive = 50
-    """A killed run loses at most so many steps."""
 
 
 class GenerateSection(Section):

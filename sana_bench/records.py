@@ -32,6 +32,17 @@ class StageCost(Record):
     """Highest resident set size of the process and its children while the stage ran."""
 
 
+class ShareOfSamples(Record):
+    """How often training saw images of one source, one perceived group, or zoomed crops."""
+
+    name: str
+    """`source=...`, `gender=feminine` and the like, or `crops`."""
+    before: float
+    """Share of the images."""
+    after: float
+    """Share of the samples of all steps. Of a perceived group, among those in which the attribute is perceived at all."""
+
+
 class TrainingSummary(Record):
     steps: int
     losses: tuple[float, ...]
@@ -39,6 +50,11 @@ class TrainingSummary(Record):
     num_images: int
     data_digest: str
     trainable_parameters: int
+    shares: tuple[ShareOfSamples, ...] = ()
+    """Of samples, where there are several sources, bounds on groups, or crops."""
+    seconds_outside: float | None = None
+    """Of the steps, outside forward and backward passes and the optimizer; of the process that finished them."""
+    seconds_inside: float | None = None
 
 
 class Checkpoint(Versioned):
