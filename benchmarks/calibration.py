@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks.calibration_data import Population, comparison, made_up, shipped
 from sana_bench.compare import compare
 from sana_bench.config import CompareSection
-from sana_bench.extract import num_processors
+from sana_bench.workers import num_processors
 from sana_bench.records import Verdict
 from sana_bench.sensitivity import power_of, smallest_detectable_effect
 

@@ -32,7 +32,8 @@ from PIL import Image
 from sana_bench.config import ClipModelSection
 from sana_bench.data.manifest import load_manifest, picture_view
 from sana_bench.errors import DataError
-from sana_bench.extract import FeatureStore, Item, in_order, num_processors
+from sana_bench.extract import FeatureStore, Item, in_order
+from sana_bench.workers import num_processors
 from sana_bench.features import EXTRACTORS, Extractor, View
 from sana_bench.features.mediapipe_task import Landmarker, Window
 from sana_bench.features.network import Network

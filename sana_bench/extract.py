@@ -10,11 +10,9 @@ Memory does not grow with the number of images.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -29,6 +27,7 @@ from sana_bench.errors import StoreError
 from sana_bench.progress import Progress, progress
 from sana_bench.provenance import package_versions
 from sana_bench.store import Store, digest_of, write_bytes
+from sana_bench.workers import ahead, num_processors
 
 KIND = "features"
 IMAGES_ON_ACCELERATOR = 32
@@ -38,7 +37,7 @@ MOST_WORKERS = 8
 FILES_IN_MEMORY, LARGE_FILE = 4096, 2**16
 """Files of features that are remembered after they were read, and the bytes from which on one is read again instead."""
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -194,26 +193,6 @@ class FeatureStore:
                     self._stack.callback(made.close)
                     (self._of_all if isinstance(made, Network) else own)[name] = made
         return own.get(name) or self._of_all[name]
-
-
-def num_processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
-    """Results in the order of the items, with at most so many begun and not taken. What is not begun when this ends is never begun."""
-    begun: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            begun.append(pool.submit(work, item))
-            if len(begun) == most:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
-    finally:
-        for future in begun:
-            future.cancel()
 
 
 def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -67,8 +67,11 @@ def base_digest(model: ModelSection) -> str:
     return digest_of([model.variant, [[str(path.relative_to(folder)), sha256_cached(path)] for path in files]])
 
 
-def load_pipeline(model: ModelSection, device: str):
+def load_pipeline(model: ModelSection, device: str, without: tuple[str, ...] = ()):
     """The base as a SanaPipeline on `device`, each part in the dtype that the recipe says.
+
+    Args:
+        without: parts that are left out, such as `("transformer",)`.
 
     Raises:
         ModelError: the folder is no Sana pipeline, or a part of it would draw garbage.
@@ -84,11 +87,37 @@ def load_pipeline(model: ModelSection, device: str):
     dtypes = {name: getattr(torch, getattr(model, f"{name}_dtype")) for name in COMPONENTS}
     try:
         pipeline = SanaPipeline.from_pretrained(folder, dtype={**dtypes, "default": torch.float32},
-                                                variant=model.variant or None, local_files_only=True, use_safetensors=True)
+                                                variant=model.variant or None, local_files_only=True, use_safetensors=True,
+                                                **dict.fromkeys(without))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError, SafetensorError) as error:
         raise ModelError(f"{folder} does not load as a SanaPipeline: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def load_transformer(model: ModelSection, device: str):
+    """The base's SanaTransformer2DModel alone, on `device`, in the dtype that the recipe says.
+
+    Raises:
+        ModelError: as `load_pipeline`.
+    """
+    return load_pipeline(model, device, without=("vae", "text_encoder", "tokenizer", "scheduler")).transformer
+
+
+def transformer_config(model: ModelSection):
+    """The transformer's config, without its weights.
+
+    Raises:
+        ModelError: it is missing or unreadable.
+    """
+    from diffusers import SanaTransformer2DModel
+    from diffusers.configuration_utils import FrozenDict
+
+    folder = base_folder(model)
+    try:
+        return FrozenDict(SanaTransformer2DModel.load_config(folder, subfolder="transformer", local_files_only=True))
+    except OSError as error:
+        raise ModelError(f"{folder} has no transformer of a SanaPipeline: {error}") from error
 
 
 def _quiet() -> None:

@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,8 +38,9 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, even after a power cut.
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A file that is there whole or not at all, even after a power cut: write it at the path that this gives.
 
     Raises:
         StoreError: the folder cannot be written or the disk is full; what was there before is untouched.
@@ -47,9 +48,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -57,6 +57,12 @@ def write_bytes(path: Path, data: bytes) -> None:
                          f"or run.reports=...); nothing that was there is lost") from error
     finally:
         _remove_quietly(temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file as `written_whole` does."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:

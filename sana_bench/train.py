@@ -8,8 +8,9 @@ from sana_bench.config import RunConfig
 from sana_bench.measure import measure
 from sana_bench.models import base_digest, device_in_identity
 from sana_bench.records import Checkpoint
-from sana_bench.store import Store, digest_of, sha256_file
+from sana_bench.store import Store, digest_of
 from sana_bench.training import TRAINERS, TrainingContext
+from sana_bench.training.checkpoints import weights_digest
 
 KIND = "checkpoint"
 
@@ -51,7 +52,7 @@ def _train(config: RunConfig, store: Store, digest: str) -> Checkpoint:
     with measure() as meter:
         weights = trainer.train(TrainingContext(config=config, store=store, folder=folder, digest=digest, base_digest=base))
         cost = meter.cost()
-    sha256 = sha256_file(folder / weights.weights_file) if weights.weights_file else ""
+    sha256 = weights_digest(folder / weights.weights_file) if weights.weights_file else ""
     return store.finish(KIND, digest, Checkpoint(
         digest=digest, base=config.model.base, base_digest=base, trainer=config.train.trainer, kind=weights.kind,
         weights_file=weights.weights_file, weights_sha256=sha256, summary=weights.summary, cost=cost))

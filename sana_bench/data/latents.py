@@ -1,71 +1,97 @@
-"""Latents of training views, made once and kept in the store one file a view: a kill loses at most one."""
+"""Latents of training views, made once and kept in the store, one file a view: a kill loses at most one, and memory does not grow with their number.
+
+A file's name is made of the content of the image and of all that makes the view of it, so that no latents can stand for another image.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sana_bench.data.manifest import Manifest, Row
-from sana_bench.data.views import fit_view
+from sana_bench.data.augment import Augmentation, choose
+from sana_bench.data.samples import Draw, Picture
+from sana_bench.data.views import make_view, view_identity
 from sana_bench.errors import DataError, StoreError
-from sana_bench.file_hashes import sha256_cached
 from sana_bench.images import read_image
 from sana_bench.progress import progress
 from sana_bench.store import Store, digest_of, write_bytes
+from sana_bench.train_config import AugmentSection
+from sana_bench.workers import ahead, num_processors
 
-
-def cached_latents(manifest: Manifest, vae, *, vae_identity: str, resolution: int, store: Store) -> list[Path]:
-    """Encode every row at `resolution` x `resolution`; return one safetensors file a row.
-
-    Each holds `latents` of shape (C, resolution / 32, resolution / 32), float32, times the autoencoder's scaling factor.
-    `vae_identity` names the autoencoder and all that it was run with; `vae` may be None where nothing is left to encode.
-
-    Raises:
-        DataError: an image cannot be read, or something is left to encode without an autoencoder.
-    """
-    keys = [digest_of([vae_identity, resolution, row.fit, row.focus_y, sha256_cached(manifest.folder / row.file_name)])
-            for row in manifest.rows]
-    paths = [store.folder("latents", key[:2]) / f"{key}.safetensors" for key in keys]
-    missing = [(row, path) for row, path in zip(manifest.rows, paths, strict=True) if not path.exists()]
-    if missing and vae is None:
-        raise DataError(f"{len(missing)} of {len(paths)} images are not encoded yet at {resolution} px")
-    if missing:
-        with progress("encode training images", len(manifest.rows), len(manifest.rows) - len(missing)) as tracker:
-            for row, path in missing:
-                write_bytes(path, _encode(manifest, row, vae, resolution))
-                tracker.advance()
-    return paths
-
-
-def read_latents(path: Path):
-    """(C, h, w) float32 of one file of `cached_latents`.
-
-    Raises:
-        StoreError: it is missing or damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)["latents"]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise StoreError(f"{path} is missing or damaged ({error}). Delete it to have it encoded again") from error
-
-
-def _encode(manifest: Manifest, row: Row, vae, resolution: int) -> bytes:
+if TYPE_CHECKING:
     import torch
-    from PIL import Image
+
+VIEWS_AHEAD = 4
+"""Views that are decoded and resized while the autoencoder is at work; one of 2048 px takes 50 MB."""
+
+
+class LatentCache:
+    """Latents of views of `pictures`.
+
+    Args:
+        vae_identity: names the autoencoder and all that it is run with.
+    """
+
+    def __init__(self, pictures: Sequence[Picture], settings: AugmentSection, store: Store, vae_identity: str):
+        self._pictures, self._settings, self._store, self._vae_identity = pictures, settings, store, vae_identity
+
+    def path(self, draw: Draw) -> Path:
+        picture = self._pictures[draw.picture]
+        key = digest_of([self._vae_identity, picture.content, view_identity(picture, draw, self.augmentation(draw))])
+        return self._store.folder("latents", key[:2]) / f"{key}.safetensors"
+
+    def missing(self, draws: Sequence[Draw]) -> list[Draw]:
+        """Those that are not encoded yet, each file once."""
+        by_path = {self.path(draw): draw for draw in reversed(draws)}
+        return [draw for path, draw in reversed(by_path.items()) if not path.exists()]
+
+    def encode(self, draws: Sequence[Draw], vae) -> None:
+        """Encode views. Worker threads decode and resize while the autoencoder is at work.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        with progress("encode training images", len(draws)) as tracker, ThreadPoolExecutor(min(num_processors(), VIEWS_AHEAD), "view") as pool:
+            for draw, pixels in zip(draws, ahead(pool, self._pixels, draws, VIEWS_AHEAD), strict=True):
+                write_bytes(self.path(draw), _encode(pixels, vae))
+                tracker.advance()
+
+    def read(self, draw: Draw) -> torch.Tensor:
+        """(C, height / 32, width / 32) float32, times the autoencoder's scaling factor.
+
+        Raises:
+            StoreError: the file is missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.path(draw)
+        try:
+            return load_file(path)["latents"]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise StoreError(f"{path} is missing or damaged ({error}). Delete it to have it encoded again") from error
+
+    def augmentation(self, draw: Draw) -> Augmentation:
+        picture = self._pictures[draw.picture]
+        return choose(self._settings, f"{picture.source}/{picture.name}", draw.view, picture.text)
+
+    def _pixels(self, draw: Draw) -> torch.Tensor:
+        """(3, H, W) float32 in [-1, 1]."""
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        picture = self._pictures[draw.picture]
+        view = make_view(Image.fromarray(read_image(picture.path, DataError)), picture, draw, self.augmentation(draw))
+        return torch.from_numpy(np.asarray(view, np.float32).transpose(2, 0, 1) / 127.5 - 1)
+
+
+def _encode(pixels_3HW: torch.Tensor, vae) -> bytes:
+    import torch
     from safetensors.torch import save
 
-    image = Image.fromarray(read_image(manifest.folder / row.file_name, DataError))
-    view = fit_view(image, resolution, resolution, fit=row.fit, focus_y=row.focus_y)
-    pixels = torch.from_numpy(_as_float(view)).to(vae.device, vae.dtype)
     with torch.inference_mode():
-        latents = vae.encode(pixels[None]).latent[0] * vae.config.scaling_factor
+        latents = vae.encode(pixels_3HW[None].to(vae.device, vae.dtype)).latent[0] * vae.config.scaling_factor
     return save({"latents": latents.float().cpu().contiguous()})
-
-
-def _as_float(view):
-    """(3, H, W) float32 in [-1, 1]."""
-    import numpy as np
-
-    return np.asarray(view, np.float32).transpose(2, 0, 1) / 127.5 - 1

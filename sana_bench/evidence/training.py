@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from sana_bench.evidence.material import Example
 from sana_bench.evidence.network import DamageNet
 from sana_bench.features.upright_view import MAP, SIDE, Part, skeleton_map, transformed
-from sana_bench.training.loop import LoopSettings, run_loop
+from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
 
 BATCH_SIZE = 32
-SETTINGS = dict(seed=5, learning_rate=2e-3, warmup_steps=60, schedule="cosine")
+SEED = 5
+SETTINGS = dict(learning_rate=2e-3, warmup_steps=60, schedule="cosine")
 TRUNK_LR_SCALE = 0.2
 WEIGHT_DECAY = 0.02
 DOSE_WEIGHTS = (0.5, 1.0, 1.3, 1.3)
@@ -29,7 +30,7 @@ RARE = 3.0
 def train_network(part: Part, examples: Sequence[Example], folder: Path, *, total_steps: int, identity: str,
                   checkpoint_every: int = 100, after_step: Callable[[int], None] = lambda step: None) -> tuple[DamageNet, list[float]]:
     """The trained network and the loss of every step; goes on from the checkpoint in `folder`."""
-    torch.manual_seed(SETTINGS["seed"])
+    torch.manual_seed(SEED)
     network = DamageNet(part).train().to(memory_format=torch.channels_last)
     weights = {name: value for name, value in network.named_parameters() if value.requires_grad}
     trunk, head = ([value for name, value in weights.items() if name.startswith("blocks.") is inside] for inside in (True, False))
@@ -39,7 +40,8 @@ def train_network(part: Part, examples: Sequence[Example], folder: Path, *, tota
     whole, damaged = np.flatnonzero(doses == 0), np.flatnonzero(doses)
     likely = np.array(DOSE_WEIGHTS)[doses[damaged] - 1]
 
-    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
+    def compute_loss(step: int, number: int) -> torch.Tensor:
+        generator = step_generator(SEED, step)
         seed = int(torch.randint(2**31, (1,), generator=generator))
         draw = np.random.default_rng(seed)
         torch.manual_seed(seed)  # dropout
@@ -51,8 +53,7 @@ def train_network(part: Part, examples: Sequence[Example], folder: Path, *, tota
         return 2 * by_cell + F.binary_cross_entropy_with_logits(logits.float(), torch.from_numpy(doses[picked] > 0).float())
 
     settings = LoopSettings(**SETTINGS, total_steps=total_steps, checkpoint_every=checkpoint_every, description=f"{part.name} evidence")
-    losses = run_loop(settings, weights=weights, optimizer=optimizer, compute_loss=compute_loss,
-                      folder=folder, identity=identity, after_step=after_step)
+    losses = run_loop(settings, Trainee(weights, optimizer), compute_loss, folder, identity, after_step)
     return network.eval(), losses
 
 

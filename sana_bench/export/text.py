@@ -103,7 +103,7 @@ def _training(facts: CardFacts) -> list[str]:
     summary = checkpoint.summary
     return [*lines, f"- {summary.num_images} images (digest {_escaped(summary.data_digest)}), {summary.steps} steps of {train.train_batch_size} x "
             f"{train.gradient_accumulation_steps} at {train.resolution} px, learning rate {train.learning_rate:g} ({train.lr_scheduler})",
-            f"- rank {train.rank}, alpha {train.lora_alpha}, on {_escaped(', '.join(train.target_modules))}: {summary.trainable_parameters:,} parameters",
+            f"- rank {train.rank}, alpha {train.lora_alpha}, on {_escaped(', '.join(targets_of(train)))}: {summary.trainable_parameters:,} parameters",
             f"- flow shift {train.flow_shift:g}, {train.weighting_scheme} timesteps, caption dropout {train.caption_dropout:g}, seed {train.seed}", ""]
 
 

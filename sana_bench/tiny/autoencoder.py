@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from sana_bench.training.loop import LoopSettings, run_loop
+from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
 
 CONFIG = dict(
     in_channels=3, latent_channels=32, attention_head_dim=32,
@@ -28,13 +28,14 @@ PYRAMID_PX = (288, 512, 1024, 2048)
 CROP_PX = 256
 BATCH_SIZE = 4
 LEARNING_RATE = 1e-3
-SETTINGS = dict(seed=0, warmup_steps=50, schedule="linear", checkpoint_every=100)
+SEED = 0
+SETTINGS = dict(warmup_steps=50, schedule="linear", checkpoint_every=100)
 
 LOSS_WEIGHTS = dict(coarse=0.5, gradient=0.3, chroma=10.0)
 """Without a term of its own chroma comes last: grass stays brown and skin grey in patches long after eyes and hair are sharp.
 It is squared, since an absolute error is content with the colour of most pixels, and few are green."""
 
-IDENTITY = (CONFIG, PYRAMID_PX, CROP_PX, BATCH_SIZE, SETTINGS, LOSS_WEIGHTS)
+IDENTITY = (CONFIG, PYRAMID_PX, CROP_PX, BATCH_SIZE, SEED, SETTINGS, LOSS_WEIGHTS)
 """All that decides the weights beside the data, the start, the number of steps and the learning rate."""
 
 
@@ -93,15 +94,15 @@ def train_autoencoder(model, paths: list[Path], folder: Path, *, total_steps: in
     levels = build_pyramid(paths)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
 
-    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
+    def compute_loss(step: int, number: int) -> torch.Tensor:
+        generator = step_generator(SEED, step)
         batch = draw_batch(levels, generator).to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             output = model(batch).sample
         return reconstruction_loss(output.float(), batch)
 
     settings = LoopSettings(**SETTINGS, learning_rate=learning_rate, total_steps=total_steps, description="autoencoder")
-    losses = run_loop(settings, weights=dict(model.named_parameters()), optimizer=optimizer, compute_loss=compute_loss,
-                      folder=folder, identity=identity, after_step=after_step)
+    losses = run_loop(settings, Trainee(dict(model.named_parameters()), optimizer), compute_loss, folder, identity, after_step)
     model.eval()
     return losses
 

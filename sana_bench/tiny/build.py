@@ -12,12 +12,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from sana_bench.data.latents import LatentCache
 from sana_bench.data.manifest import Manifest, load_manifest
+from sana_bench.data.pictures import pictures_of
+from sana_bench.data.samples import Draw
 from sana_bench.errors import ConfigError
 from sana_bench.file_hashes import sha256_cached
 from sana_bench.locks import locked
 from sana_bench.registry import near_names
 from sana_bench.store import digest_of, sha256_file, write_bytes
+from sana_bench.train_config import AugmentSection
 from sana_bench.tiny.workspace import SHIPPED_WEIGHTS, Course, Workspace, needed
 
 AUTOENCODER_STEPS = 4000
@@ -75,12 +79,11 @@ def build_latents(build: Workspace) -> None:
     """Encode every training picture at both view sizes, in bfloat16, as the autoencoder was trained."""
     import torch
 
-    from sana_bench.data.latents import cached_latents
     from sana_bench.tiny.transformer import BATCH_SIZES
 
-    vae = _load_vae(build.vae).to(torch.bfloat16)
+    cache, vae = _latents(build), _load_vae(build.vae).to(torch.bfloat16)
     for side in BATCH_SIZES:
-        cached_latents(build.training(), vae, vae_identity=_vae_identity(build), resolution=side, store=build.store)
+        cache.encode(cache.missing(_draws(build, side)), vae)
 
 
 def build_tokenizer(build: Workspace) -> None:
@@ -95,14 +98,12 @@ def build_transformer(build: Workspace) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from sana_bench.data.latents import cached_latents, read_latents
     from sana_bench.tiny import transformer
 
-    manifest, start, tokenizer = build.training(), build.tiny_sana / "transformer", build.tokenizer()
-    latents = {}
-    for side in transformer.BATCH_SIZES:
-        files = cached_latents(manifest, None, vae_identity=_vae_identity(build), resolution=side, store=build.store)
-        latents[side] = torch.stack([read_latents(path) for path in files])
+    manifest, start, tokenizer, cache = build.training(), build.tiny_sana / "transformer", build.tokenizer(), _latents(build)
+    if any(cache.missing(_draws(build, side)) for side in transformer.BATCH_SIZES):
+        raise ConfigError("not every training picture is encoded yet; run the stage `latents` first")
+    latents = {side: torch.stack([cache.read(draw) for draw in _draws(build, side)]) for side in transformer.BATCH_SIZES}
     modules = _load_modules(build) if build.course.refine else transformer.build_modules(tokenizer)
     steps, rate = build.course.steps or TRANSFORMER_STEPS, build.course.learning_rate or transformer.LEARNING_RATE
     identity = digest_of(["transformer", manifest.digest, _vae_identity(build), steps, rate, _start(build, start), *transformer.IDENTITY,
@@ -183,6 +184,15 @@ def _load_modules(build: Workspace):
     parts = {"transformer": SanaTransformer2DModel.from_pretrained(build.tiny_sana / "transformer", dtype=torch.float32),
              "text_encoder": Gemma2Model.from_pretrained(build.tiny_sana / "text_encoder", dtype=torch.float32, attn_implementation="eager")}
     return torch.nn.ModuleDict(parts)
+
+
+def _latents(build: Workspace) -> LatentCache:
+    return LatentCache(pictures_of(build.training()), AugmentSection(), build.store, _vae_identity(build))
+
+
+def _draws(build: Workspace, side: int) -> list[Draw]:
+    """Every training picture as a square, untouched."""
+    return [Draw(index, 0, side, side) for index in range(len(build.training().rows))]
 
 
 def _vae_identity(build: Workspace) -> str:

@@ -11,7 +11,7 @@ from sana_bench.features.clip_model import SEED, build_clip, clip_config, load_t
 from sana_bench.store import digest_of, sha256_file
 from sana_bench.tiny.clip_card import write_card
 from sana_bench.tiny.clip_views import draw_captions, view_features
-from sana_bench.training.loop import LoopSettings, run_loop
+from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sana_bench.data.manifest import Manifest
 
 BATCH_SIZE = 128
-SETTINGS = dict(seed=SEED, learning_rate=1e-3, warmup_steps=50, schedule="cosine", checkpoint_every=200)
+SETTINGS = dict(learning_rate=1e-3, warmup_steps=50, schedule="cosine", checkpoint_every=200)
 WEIGHT_DECAY = 0.1
 FEATURE_DROPOUT = 0.4
 
@@ -62,7 +62,8 @@ def fit_clip(model: CustomTextCLIP, tokenizer, features_NVD: torch.Tensor, capti
     optimizer = torch.optim.AdamW([dict(params=matrices, weight_decay=WEIGHT_DECAY), dict(params=others, weight_decay=0.0)],
                                   lr=SETTINGS["learning_rate"], betas=(0.9, 0.98))
 
-    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
+    def compute_loss(step: int, number: int) -> torch.Tensor:
+        generator = step_generator(SEED, step)
         picked = torch.randint(len(captions), (BATCH_SIZE,), generator=generator)
         views = torch.randint(features_NVD.shape[1], (BATCH_SIZE,), generator=generator)
         texts, fits_BB, equal_BB = draw_captions([captions[index] for index in picked], generator)
@@ -72,8 +73,7 @@ def fit_clip(model: CustomTextCLIP, tokenizer, features_NVD: torch.Tensor, capti
         return contrastive_loss(image_BD, text_BD, model.logit_scale, equal_BB, fits_BB & ~equal_BB)
 
     settings = LoopSettings(**SETTINGS, total_steps=total_steps, description="CLIP")
-    return run_loop(settings, weights=weights, optimizer=optimizer, compute_loss=compute_loss, folder=folder,
-                    identity=identity, after_step=after_step)
+    return run_loop(settings, Trainee(weights, optimizer), compute_loss, folder, identity, after_step)
 
 
 def encode_short_texts(model: CustomTextCLIP, ids_BT: torch.Tensor) -> torch.Tensor:

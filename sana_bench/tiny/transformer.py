@@ -10,7 +10,7 @@ import torch
 from sana_bench.tiny.captions import caption_variant
 from sana_bench.tiny.muon import MuonAdamW, split_parameters
 from sana_bench.training.flow_matching import draw_sigmas, flow_matching_loss
-from sana_bench.training.loop import LoopSettings, run_loop
+from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
 
 TRANSFORMER_CONFIG = dict(
     in_channels=32, out_channels=32, num_layers=8, num_attention_heads=9, attention_head_dim=32,
@@ -33,7 +33,8 @@ FIRST_PART = 0.35
 CAPTION_DROPOUT = 0.1
 FLOW_SHIFT = 3.0
 LEARNING_RATE = 1.6e-3
-SETTINGS = dict(seed=1, warmup_steps=100, schedule="linear", checkpoint_every=25)
+SEED = 1
+SETTINGS = dict(warmup_steps=100, schedule="linear", checkpoint_every=25)
 
 BLOCKS = ("transformer_blocks", "layers")
 """Submodules whose matrices are trained by Muon: the repeated blocks of the transformer and of the text encoder."""
@@ -43,7 +44,7 @@ KIND_WEIGHTS = {"studio_portrait": 6.0, "studio_posture": 5.0, "amateur_selfie":
 """How often a picture is drawn: the four photographs of a person as often together as the 24 small cells."""
 
 IDENTITY = (TRANSFORMER_CONFIG, TEXT_CONFIG, MAX_SEQUENCE_LENGTH, BATCH_SIZES, LARGE_SHARE, FIRST_PART, CAPTION_DROPOUT, FLOW_SHIFT,
-            SETTINGS, BLOCKS, KIND_WEIGHTS)
+            SEED, SETTINGS, BLOCKS, KIND_WEIGHTS)
 """All that decides the weights beside the data, the autoencoder, the tokenizer, the start, the number of steps and the learning rate."""
 
 
@@ -85,7 +86,8 @@ def train_transformer(modules: torch.nn.ModuleDict, latents: Mapping[int, torch.
     shares = torch.tensor([KIND_WEIGHTS[kind] for kind in kinds])
     optimizer = MuonAdamW(*split_parameters(modules, BLOCKS), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
 
-    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
+    def compute_loss(step: int, number: int) -> torch.Tensor:
+        generator = step_generator(SEED, step)
         large_share = LARGE_SHARE[step >= first_part * total_steps]
         side = 2048 if float(torch.rand((), generator=generator)) < large_share else 1024
         rows = torch.multinomial(shares, BATCH_SIZES[side], replacement=True, generator=generator)
@@ -101,7 +103,6 @@ def train_transformer(modules: torch.nn.ModuleDict, latents: Mapping[int, torch.
             return flow_matching_loss(modules["transformer"], clean, noise, sigmas, prompt_embeds[:, :longest], mask[:, :longest])
 
     settings = LoopSettings(**SETTINGS, learning_rate=learning_rate, total_steps=total_steps, description="transformer")
-    losses = run_loop(settings, weights=dict(modules.named_parameters()), optimizer=optimizer, compute_loss=compute_loss,
-                      folder=folder, identity=identity, after_step=after_step)
+    losses = run_loop(settings, Trainee(dict(modules.named_parameters()), optimizer), compute_loss, folder, identity, after_step)
     modules.eval()
     return losses

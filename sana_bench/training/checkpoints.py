@@ -1,50 +1,90 @@
 """Training state on disk: one safetensors file, written atomically, that training goes on from.
 
-The state is the trainable weights, the optimizer's tensors, and the loss curve. There is no random state in it: every
-step draws from a generator seeded by (seed, step), so a resumed run repeats the unbroken one bit for bit.
+The state is the trainable weights, the optimizer's tensors, the moving average, and the loss curve. There is no random state in it: every
+step draws from generators seeded by (seed, step), so a resumed run repeats the unbroken one bit for bit.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sana_bench.errors import TrainingError
-from sana_bench.store import write_bytes
+from sana_bench.errors import StoreError, TrainingError
+from sana_bench.store import sha256_file, written_whole
 
 if TYPE_CHECKING:
     import torch
 
+    from sana_bench.training.loop import Trainee
+
 STATE_FILE = "training_state.safetensors"
 
 
-def save_training_state(folder: Path, weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer,
-                        losses: list[float], identity: str) -> None:
-    """Write the state after `len(losses)` steps. `identity` names the run that may resume from it."""
-    import torch
+def save_training_state(folder: Path, trainee: Trainee, losses: list[float], identity: str) -> None:
+    """Write the state after `len(losses)` steps. `identity` names the run that may resume from it.
 
-    tensors = {f"weight.{name}": value.detach().contiguous() for name, value in weights.items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        for key, value in slots.items():
-            tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value).contiguous()
-    save_weights(folder / STATE_FILE, tensors, {"identity": identity, "losses": json.dumps(losses)})
+    Every process takes part where the weights are cut among several; the main one writes, and the others wait for it.
+    """
+    tensors = {f"weight.{name}": whole(value) for name, value in trainee.weights.items()}
+    for index, slots in trainee.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": whole(value) for key, value in slots.items()}
+    if trainee.ema:
+        tensors |= {f"ema.{name}": whole(value) for name, value in zip(trainee.weights, trainee.ema.shadow_params, strict=True)}
+        tensors["ema_steps"] = whole(trainee.ema.optimization_step)
+    if trainee.is_main:
+        save_weights(folder / STATE_FILE, tensors, {"identity": identity, "losses": json.dumps(losses)})
+    if trainee.accelerator:
+        trainee.accelerator.wait_for_everyone()
+
+
+def whole(value: torch.Tensor | float) -> torch.Tensor:
+    """A tensor on the processor, gathered where it is cut among processes."""
+    import torch
+    from torch.distributed.tensor import DTensor
+
+    tensor = torch.as_tensor(value).detach()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu().contiguous()
 
 
 def save_weights(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write safetensors atomically, the same bytes for the same content: the library leaves the order of `metadata` to chance."""
-    from safetensors.torch import save
+    """Write safetensors atomically, the same bytes for the same content: the library leaves the order of `metadata` to chance.
 
-    data = save(tensors, metadata)
-    length = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # tensors start at a multiple of eight bytes
-    write_bytes(path, len(header).to_bytes(8, "little") + header + data[8 + length:])
+    Raises:
+        StoreError: the disk is full, or cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with written_whole(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # how the library says that the disk is full
+            raise StoreError(f"cannot write {path}: {error}. What was there before is kept") from error
+        _sort_header(temporary)
 
 
-def load_training_state(folder: Path, weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer,
-                        identity: str) -> list[float]:
-    """Copy a saved state into `weights` and `optimizer`; return the losses so far ([] where nothing was saved).
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a weights file; of a folder, one of its files' names and contents."""
+    if path.is_file():
+        return sha256_file(path)
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    return hashlib.sha256(json.dumps([[str(each.relative_to(path)), sha256_file(each)] for each in files]).encode()).hexdigest()
+
+
+def _sort_header(path: Path) -> None:
+    """Write the header of a safetensors file again, in place, with its keys in order."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.dumps(json.loads(file.read(length)), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(header) <= length, "the same content, without a space, is no longer than it was"
+        file.seek(8)
+        file.write(header.ljust(length))
+
+
+def load_training_state(folder: Path, trainee: Trainee, identity: str) -> list[float]:
+    """Copy a saved state into `trainee`; return the losses so far ([] where nothing was saved).
 
     Raises:
         TrainingError: the state is damaged or belongs to another run.
@@ -61,20 +101,37 @@ def load_training_state(folder: Path, weights: dict[str, torch.Tensor], optimize
             if metadata["identity"] != identity:
                 raise TrainingError(f"{path} was written by another run ({metadata['identity']}, this is {identity}); "
                                     f"delete it to start anew")
-            tensors = {name: state.get_tensor(name) for name in state.keys()}
+            trained = {name.removeprefix("weight.") for name in state.keys() if name.startswith("weight.")}
+            if trained != set(trainee.weights):
+                raise TrainingError(f"{path} holds other weights than are trained now (such as {min(trained ^ set(trainee.weights))}); "
+                                    f"delete it to start anew")
+            with torch.no_grad():
+                for name, value in trainee.weights.items():
+                    value.copy_(_like(state.get_tensor(f"weight.{name}"), value))
+                if trainee.ema:
+                    for name, value in zip(trainee.weights, trainee.ema.shadow_params, strict=True):
+                        value.copy_(_like(state.get_tensor(f"ema.{name}"), value))
+                    trainee.ema.optimization_step = int(state.get_tensor("ema_steps"))
+            _load_optimizer(state, trainee)
+            return json.loads(metadata["losses"])
     except (SafetensorError, KeyError) as error:
         raise TrainingError(f"{path} is damaged ({error}); delete it to start anew") from error
-    trained = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
-    if trained != set(weights):
-        raise TrainingError(f"{path} holds other weights than are trained now (such as {min(trained ^ set(weights))}); delete it to start anew")
-    with torch.no_grad():
-        for name, value in weights.items():
-            value.copy_(tensors[f"weight.{name}"])
-    slots: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
+
+
+def _load_optimizer(state, trainee: Trainee) -> None:
+    weights, slots = list(trainee.weights.values()), dict[int, dict[str, torch.Tensor]]()
+    for name in state.keys():
         kind, _, rest = name.partition(".")
         if kind == "optimizer":
             index, _, key = rest.partition(".")
-            slots.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    return json.loads(metadata["losses"])
+            slots.setdefault(int(index), {})[key] = _like(state.get_tensor(name), weights[int(index)])
+    trainee.optimizer.load_state_dict({"state": slots, "param_groups": trainee.optimizer.state_dict()["param_groups"]})
+
+
+def _like(tensor: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Cut among processes as a weight is, where it has the weight's shape and that is cut."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(weight, DTensor) or tensor.shape != weight.shape:
+        return tensor
+    return distribute_tensor(tensor.to(weight.device), weight.device_mesh, weight.placements)

@@ -1,11 +1,16 @@
-"""The one training loop: seeded steps, a finite loss, a learning-rate schedule, checkpoints and progress."""
+"""The one training loop: seeded steps, a finite loss, a learning-rate schedule, checkpoints and progress.
+
+One process or several: what they do differently is in `Trainee`, which accelerate fills for the trainers.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +20,15 @@ from sana_bench.training.checkpoints import load_training_state, save_training_s
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import Accelerator
+    from diffusers.training_utils import EMAModel
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """CPU generator of one step; it depends on nothing but the two numbers, so a resumed run draws the same."""
+def step_generator(seed: int, step: int, *more: int) -> torch.Generator:
+    """CPU generator of one step, or of one sample in it; it depends on nothing but the numbers, so a resumed run draws the same."""
     import torch
 
-    digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
+    digest = hashlib.sha256("/".join(map(str, (seed, step, *more))).encode()).digest()
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
@@ -41,9 +48,10 @@ def learning_rate_at(step: int, *, base: float, warmup_steps: int, total_steps: 
 class LoopSettings:
     """What decides the course of a loop."""
 
-    seed: int
     total_steps: int
     learning_rate: float
+    first_step: int = 0
+    """Steps of the loops before this one, which share its folder: the stages of one training."""
     warmup_steps: int = 0
     schedule: str = "constant"
     max_grad_norm: float = 1.0
@@ -52,60 +60,113 @@ class LoopSettings:
     description: str = "train"
 
 
-def run_loop(settings: LoopSettings, *, weights: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer,
-             compute_loss: Callable[[int, torch.Generator], torch.Tensor], folder: Path, identity: str,
-             backward: Callable[[torch.Tensor], None] | None = None,
+@dataclass
+class Stopwatch:
+    """Seconds that training spends inside forward and backward passes and the optimizer, and outside of them."""
+
+    inside: float = 0.0
+    total: float = 0.0
+
+    @contextmanager
+    def measure(self, what: str) -> Iterator[None]:
+        """`inside` or `total`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, what, getattr(self, what) + time.perf_counter() - start)
+
+
+@dataclass
+class Trainee:
+    """What a loop trains."""
+
+    weights: Mapping[str, torch.nn.Parameter]
+    """The trainable parameters by name; all of them are in `optimizer`."""
+    optimizer: torch.optim.Optimizer
+    """Its groups may have an `lr_scale`."""
+    ema: EMAModel | None = None
+    """Of the weights, in their order."""
+    accelerator: Accelerator | None = None
+    model: torch.nn.Module | None = None
+    """As accelerate prepared it."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes."""
+        return self.accelerator is None or self.accelerator.is_main_process
+
+    def backward(self, loss: torch.Tensor, last: bool) -> None:
+        """Gradients of one batch; those of several processes are averaged after the last batch of a step."""
+        if self.accelerator is None:
+            loss.backward()
+            return
+        with nullcontext() if last else self.accelerator.no_sync(self.model):
+            self.accelerator.backward(loss)
+
+    def mean_over_processes(self, loss: torch.Tensor) -> float:
+        return (loss if self.accelerator is None else self.accelerator.reduce(loss, "mean")).item()
+
+    def clip(self, max_norm: float) -> torch.Tensor:
+        """The norm of all gradients, before they are clipped to it."""
+        import torch
+
+        clip = torch.nn.utils.clip_grad_norm_ if self.accelerator is None else self.accelerator.clip_grad_norm_
+        return clip(list(self.weights.values()), max_norm)
+
+
+def run_loop(settings: LoopSettings, trainee: Trainee, compute_loss: Callable[[int, int], torch.Tensor], folder: Path, identity: str,
              after_step: Callable[[int], None] = lambda step: None) -> list[float]:
-    """Train `weights` from the last checkpoint in `folder` to `total_steps`; return the loss of every step.
+    """Train from the last checkpoint in `folder` to the end of `settings`; return the loss of every step, those of earlier loops included.
 
     Args:
-        weights: the trainable parameters by name; all of them are in `optimizer`, whose groups may have an `lr_scale`.
-        compute_loss: (step, generator) -> scalar loss; all randomness comes from the generator.
+        compute_loss: (step of this loop, number of the batch in it) -> scalar loss; its randomness is the same whenever a step is done again.
         identity: digest of what decides the outcome; a checkpoint of another identity is refused.
-        backward: how gradients are made, if not by the loss's own `backward` (accelerate's in the trainers).
         after_step: called with the number of finished steps.
 
     Raises:
         TrainingError: the loss is not finite (before the optimizer has seen it), or the checkpoint does not fit.
     """
-    import torch
-
-    losses = load_training_state(folder, dict(weights), optimizer, identity)
-    parameters = list(weights.values())
-    with progress(settings.description, settings.total_steps, len(losses)) as tracker:
-        for step in range(len(losses), settings.total_steps):
-            for group in optimizer.param_groups:
-                group["lr"] = group.get("lr_scale", 1.0) * learning_rate_at(
-                    step, base=settings.learning_rate, warmup_steps=settings.warmup_steps,
-                    total_steps=settings.total_steps, schedule=settings.schedule)
-            losses.append(_accumulate(settings, step, compute_loss, backward))
-            norm = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-            if not torch.isfinite(norm):
-                raise _diverged("the gradient's norm", norm, step, settings)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            tracker.advance(f"loss {sum(losses[-20:]) / len(losses[-20:]):.4f}")
-            if len(losses) % settings.checkpoint_every == 0 or len(losses) == settings.total_steps:
-                save_training_state(folder, dict(weights), optimizer, losses, identity)
+    losses = load_training_state(folder, trainee, identity)
+    end = settings.first_step + settings.total_steps
+    with progress(settings.description, settings.total_steps, min(settings.total_steps, len(losses) - settings.first_step)) as tracker:
+        while len(losses) < end:
+            with trainee.watch.measure("total"):
+                losses.append(_step(settings, trainee, len(losses) - settings.first_step, compute_loss))
+                tracker.advance(f"loss {sum(losses[-20:]) / len(losses[-20:]):.4f}")
+                if len(losses) % settings.checkpoint_every == 0 or len(losses) == end:
+                    save_training_state(folder, trainee, losses, identity)
             after_step(len(losses))
     return losses
 
 
-def _accumulate(settings: LoopSettings, step: int, compute_loss: Callable[[int, torch.Generator], torch.Tensor],
-                backward: Callable[[torch.Tensor], None] | None) -> float:
-    """Gradients of one step over `gradient_accumulation_steps` batches; the mean loss."""
+def _step(settings: LoopSettings, trainee: Trainee, step: int, compute_loss: Callable[[int, int], torch.Tensor]) -> float:
+    """One step of the optimizer; the mean loss of its batches over all processes."""
     import torch
 
-    generator, total = step_generator(settings.seed, step), 0.0
-    for _ in range(settings.gradient_accumulation_steps):
-        loss = compute_loss(step, generator) / settings.gradient_accumulation_steps
-        if not torch.isfinite(loss):
-            raise _diverged("the loss", loss, step, settings)
-        backward(loss) if backward else loss.backward()
-        total += loss.item()
+    for group in trainee.optimizer.param_groups:
+        group["lr"] = group.get("lr_scale", 1.0) * learning_rate_at(
+            step, base=settings.learning_rate, warmup_steps=settings.warmup_steps, total_steps=settings.total_steps, schedule=settings.schedule)
+    total = 0.0
+    for number in range(settings.gradient_accumulation_steps):
+        loss = compute_loss(step, number) / settings.gradient_accumulation_steps
+        with trainee.watch.measure("inside"):
+            trainee.backward(loss, last=number == settings.gradient_accumulation_steps - 1)
+            total += trainee.mean_over_processes(loss.detach())
+        if not math.isfinite(total):
+            raise _diverged("the loss", total, step, settings)
+    with trainee.watch.measure("inside"):
+        norm = trainee.clip(settings.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise _diverged("the gradient's norm", norm.item(), step, settings)
+        trainee.optimizer.step()
+        trainee.optimizer.zero_grad(set_to_none=True)
+        if trainee.ema:
+            trainee.ema.step(trainee.weights.values())
     return total
 
 
-def _diverged(what: str, value: torch.Tensor, step: int, settings: LoopSettings) -> TrainingError:
-    return TrainingError(f"{what} is {value.item()} at step {step}; lower learning_rate ({settings.learning_rate}) or check the "
+def _diverged(what: str, value: float, step: int, settings: LoopSettings) -> TrainingError:
+    return TrainingError(f"{what} is {value} at step {settings.first_step + step}; lower learning_rate ({settings.learning_rate}) or check the "
                          f"data. Nothing of this step was applied")

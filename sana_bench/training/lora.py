@@ -1,150 +1,92 @@
-"""LoRA on a Sana transformer by flow matching: peft adapters in float32, latents and text embeddings cached."""
+"""LoRA on a Sana transformer by flow matching: peft adapters, trained in float32."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sana_bench.config import RunConfig, TrainSection
-from sana_bench.data.latents import cached_latents, read_latents
-from sana_bench.data.manifest import data_digest, load_manifest
+from sana_bench.config import RunConfig
 from sana_bench.errors import ConfigError, StoreError
-from sana_bench.models import BASE_DIGEST_KEY, check_size, load_pipeline, resolve_device
-from sana_bench.progress import progress
-from sana_bench.provenance import package_versions
-from sana_bench.records import TrainingSummary
+from sana_bench.models import BASE_DIGEST_KEY
 from sana_bench.registry import near_names
-from sana_bench.store import digest_of
+from sana_bench.train_config import TrainSection
 from sana_bench.training import TrainedWeights, TrainingContext, register_trainer
+from sana_bench.training.checkpoints import save_weights, whole
+from sana_bench.training.fine_tune import fine_tune, identity
+
+if TYPE_CHECKING:
+    import torch
 
 WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
-NOT_IN_IDENTITY = {"weights", "checkpointing_steps", "num_seeds"}
-"""Settings that do not change the weights this trainer makes."""
+ATTENTION = ("to_q", "to_k", "to_v")
+PRESETS = {"attention": ATTENTION, "attention_out": (*ATTENTION, "to_out.0"),
+           "all": (*ATTENTION, "to_out.0", "conv_inverted", "conv_point")}
+"""Last parts of the names of what gets an adapter."""
 
 
-@register_trainer("lora", version=1)
+@register_trainer("lora", version=2)
 class LoraTrainer:
-    """Trains adapters on the linear layers that `train.target_modules` names; everything else stays frozen."""
+    """Trains adapters on the layers that `train.target_modules` names; everything else stays frozen."""
 
     def identity(self, config: RunConfig) -> object:
-        instruction = [config.generate.complex_human_instruction, config.generate.max_sequence_length]
-        return [config.train.model_dump(exclude=NOT_IN_IDENTITY), instruction, data_digest(config.data.training)]
+        return identity(config)
 
     def train(self, context: TrainingContext) -> TrainedWeights:
-        config, settings = context.config, context.config.train
-        manifest, device = load_manifest(config.data.training, context.store), resolve_device(config.run.device)
-        pipeline = load_pipeline(config.model, device)
-        check_size(pipeline.transformer.config, settings.resolution, settings.resolution)
-        _check_targets(pipeline.transformer, settings)
-        made_with = [context.base_digest, config.model.vae_dtype, device.partition(":")[0], package_versions()]
-        latents = cached_latents(manifest, pipeline.vae, resolution=settings.resolution, store=context.store,
-                                 vae_identity=digest_of(made_with))
-        embeddings = _encode_captions(pipeline, sorted({row.text for row in manifest.rows} | {""}), config)
-        pipeline.vae = pipeline.text_encoder = None
-        _add_adapter(pipeline.transformer, settings)
-        captions = [row.text for row in manifest.rows]
-        losses = _fit(pipeline.transformer, latents, captions, embeddings, context)
-        _save(pipeline.transformer, context)
-        trainable = sum(p.numel() for p in pipeline.transformer.parameters() if p.requires_grad)
-        summary = TrainingSummary(steps=len(losses), losses=tuple(losses), num_images=len(captions),
-                                  data_digest=manifest.digest, trainable_parameters=trainable)
-        return TrainedWeights("adapter", WEIGHTS_FILE, summary)
+        tuned = fine_tune(context, add_adapter, "train LoRA")
+        weights = {name: whole(parameter) for name, parameter in tuned.trainee.weights.items()}
+        if tuned.trainee.is_main:
+            _save(tuned.transformer, weights, context)
+        return TrainedWeights("adapter", WEIGHTS_FILE, tuned.summary)
 
 
-def _encode_captions(pipeline, texts: list[str], config: RunConfig) -> dict:
-    """Text -> (embedding (T, D), mask (T,)), through the pipeline's own encoding, so that training sees what sampling sees."""
+def targets_of(settings: TrainSection) -> tuple[str, ...]:
+    """Last parts of the names of the layers that get an adapter."""
+    return PRESETS[settings.target_modules] if isinstance(settings.target_modules, str) else settings.target_modules
+
+
+def check_targets(transformer: torch.nn.Module, targets: tuple[str, ...]) -> None:
+    """Raises ConfigError where a target is the end of no layer's name that can have an adapter, by whole parts as peft matches."""
     import torch
 
-    from sana_bench.generation.sampling import instruction_of
-
-    embeddings = {}
-    with progress("encode captions", len(texts)) as tracker, torch.inference_mode():
-        for text in texts:
-            embeds, mask, _, _ = pipeline.encode_prompt(
-                text, do_classifier_free_guidance=False, max_sequence_length=config.generate.max_sequence_length,
-                complex_human_instruction=instruction_of(config.generate) if text else None)
-            embeddings[text] = (embeds[0].clone().cpu(), mask[0].clone().cpu())  # ten thousand captions do not fit beside a model
-            tracker.advance()
-    return embeddings
-
-
-def _check_targets(transformer, settings: TrainSection) -> None:
-    """Raises ConfigError where a name in `target_modules` is the end of no linear layer's name, by whole parts as peft matches."""
-    import torch
-
-    layers = [name for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)]
-    for target in settings.target_modules:
+    layers = [name for name, module in transformer.named_modules()
+              if isinstance(module, torch.nn.Linear) or (isinstance(module, torch.nn.Conv2d) and module.groups == 1)]
+    for target in targets:
         if not any(f".{name}".endswith(f".{target}") for name in layers):
             ends = sorted({".".join(name.split(".")[-2 if name.endswith(".0") else -1:]) for name in layers})
-            raise ConfigError(f'train.target_modules: no linear layer ends in "{target}".{near_names(target, ends)} '
+            raise ConfigError(f'train.target_modules: no layer that can have an adapter ends in "{target}".{near_names(target, ends)} '
                               f'Layers: {", ".join(ends)}')
 
 
-def _add_adapter(transformer, settings: TrainSection) -> None:
-    """Freeze the transformer and add fp32 adapters (bf16 ones would lose small updates)."""
+def add_adapter(transformer: torch.nn.Module, settings: TrainSection) -> None:
+    """Freeze the transformer and add adapters in float32 (bfloat16 ones would lose small updates).
+
+    Raises:
+        ConfigError: a target names no layer.
+    """
     import torch
     from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
 
+    targets = targets_of(settings)
+    check_targets(transformer, targets)
     transformer.requires_grad_(False)
     torch.manual_seed(settings.seed)
-    transformer.add_adapter(LoraConfig(r=settings.rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout,
-                                       init_lora_weights="gaussian", target_modules=list(settings.target_modules)))
+    transformer.add_adapter(LoraConfig(
+        r=settings.rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout, use_dora=settings.use_dora,
+        use_rslora=settings.use_rslora, init_lora_weights="gaussian", target_modules=list(targets)))
     cast_training_params(transformer, torch.float32)
 
 
-def _fit(transformer, latent_files: list[Path], captions: list[str], embeddings: dict, context: TrainingContext) -> list[float]:
-    import torch
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    from sana_bench.training.flow_matching import draw_sigmas, flow_matching_loss
-    from sana_bench.training.loop import LoopSettings, run_loop
-
-    settings = context.config.train
-    device = resolve_device(context.config.run.device)
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)  # accelerate trains on the current device, not on the one it is told
-    AcceleratorState._reset_state(reset_partial_state=True)  # a process may train again, with other settings
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision, cpu=device == "cpu")
-    weights = {name: p for name, p in transformer.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(weights.values(), lr=settings.learning_rate, weight_decay=1e-4)
-    model, prepared = accelerator.prepare(transformer.train(), optimizer)
-
-    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
-        rows = torch.randint(len(captions), (settings.train_batch_size,), generator=generator).tolist()
-        dropped = torch.rand(settings.train_batch_size, generator=generator) < settings.caption_dropout
-        texts = ["" if drop else captions[row] for row, drop in zip(rows, dropped.tolist(), strict=True)]
-        latents = torch.stack([read_latents(latent_files[row]) for row in rows])
-        noise = torch.randn(latents.shape, generator=generator)
-        sigmas = draw_sigmas(len(rows), generator, flow_shift=settings.flow_shift, weighting_scheme=settings.weighting_scheme,
-                             logit_mean=settings.logit_mean, logit_std=settings.logit_std)
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))  # dropout draws from the global generator
-        dtype = transformer.dtype if settings.mixed_precision == "no" else torch.float32
-        embeds, masks = (torch.stack(parts).to(device) for parts in zip(*(embeddings[text] for text in texts), strict=True))
-        with accelerator.autocast():
-            return flow_matching_loss(model, latents.to(device, dtype), noise.to(device, dtype), sigmas, embeds.to(dtype), masks)
-
-    loop = LoopSettings(seed=settings.seed, total_steps=settings.max_train_steps, learning_rate=settings.learning_rate,
-                        warmup_steps=settings.lr_warmup_steps, schedule=settings.lr_scheduler,
-                        max_grad_norm=settings.max_grad_norm, checkpoint_every=settings.checkpointing_steps,
-                        gradient_accumulation_steps=settings.gradient_accumulation_steps, description="train LoRA")
-    return run_loop(loop, weights=weights, optimizer=prepared, compute_loss=compute_loss, folder=context.folder,
-                    identity=context.digest, backward=accelerator.backward)
-
-
-def _save(transformer, context: TrainingContext) -> None:
-    """Write the adapter as `SanaPipeline.load_lora_weights` reads it, and add the base's digest to its header."""
+def _save(transformer: torch.nn.Module, weights: dict[str, torch.Tensor], context: TrainingContext) -> None:
+    """Write the adapter as `SanaPipeline.load_lora_weights` reads it, with the base's digest in its header."""
     from diffusers import SanaPipeline
     from diffusers.training_utils import _collate_lora_metadata
     from peft.utils import get_peft_model_state_dict
     from safetensors import SafetensorError, safe_open
 
-    from sana_bench.training.checkpoints import save_weights
-
-    transformer.peft_config["default"].target_modules = sorted(context.config.train.target_modules)  # peft holds a set
+    transformer.peft_config["default"].target_modules = sorted(targets_of(context.config.train))  # peft holds a set
     temporary = context.folder / ".unsigned"
     try:
-        SanaPipeline.save_lora_weights(temporary, transformer_lora_layers=get_peft_model_state_dict(transformer),
+        SanaPipeline.save_lora_weights(temporary, transformer_lora_layers=get_peft_model_state_dict(transformer, weights),
                                        weight_name=WEIGHTS_FILE, **_collate_lora_metadata({"transformer": transformer}))
     except SafetensorError as error:  # how the library says that the disk is full
         raise StoreError(f"cannot write the adapter into {temporary}: {error}. The training state is kept") from error

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sana_bench.errors import StoreError
-from sana_bench.extract import FeatureStore, Item, ahead, in_groups, in_order
+from sana_bench.extract import FeatureStore, Item, in_groups, in_order
+from sana_bench.workers import ahead
 from sana_bench.features import EXTRACTORS, View, register_extractor
 from sana_bench.features.network import Network, run_rows
 from sana_bench.store import Store

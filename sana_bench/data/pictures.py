@@ -1,0 +1,55 @@
+"""Pictures of the sources of a recipe: whole images, what is seen in them where the recipe needs it, and zoomed crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sana_bench.config import RunConfig
+from sana_bench.data.manifest import Manifest, data_digest, load_manifest
+from sana_bench.data.people import find_people, people_identity
+from sana_bench.data.samples import Picture
+from sana_bench.data.zoom import zoomed_crops
+from sana_bench.errors import DataError
+from sana_bench.file_hashes import sha256_cached
+from sana_bench.images import image_size
+from sana_bench.models import resolve_device
+from sana_bench.store import Store
+
+
+def pictures_of(manifest: Manifest) -> list[Picture]:
+    """One for each row, nothing of which was looked at.
+
+    Raises:
+        DataError: a file is no image.
+    """
+    return [Picture(source=manifest.source, path=manifest.folder / row.file_name, content=sha256_cached(manifest.folder / row.file_name),
+                    name=row.file_name, text=row.text, size=image_size(manifest.folder / row.file_name, DataError), fit=row.fit, focus_y=row.focus_y)
+            for row in manifest.rows]
+
+
+def training_pictures(config: RunConfig, store: Store) -> list[Picture]:
+    """All that the recipe may draw: whole images of all sources, and zoomed crops of them where it wants some."""
+    pictures = [picture for source in config.data.sources for picture in pictures_of(load_manifest(source, store))]
+    if looks_at_people(config):
+        pictures = _looked_at(pictures, config, store)
+    if config.train.regions.crop_share:
+        side = max(stage.resolution for stage in config.train.stages)
+        pictures += [crop for picture in pictures for crop in zoomed_crops(picture, side, config.train.regions)]
+    return pictures
+
+
+def looks_at_people(config: RunConfig) -> bool:
+    """Whether faces, hands and perceived groups of the training images are needed."""
+    return config.train.regions.needs_people or bool(config.data.balance)
+
+
+def pictures_identity(config: RunConfig) -> object:
+    """Everything that decides the pictures beside the settings, without looking at an image."""
+    return [data_digest(source) for source in config.data.sources], people_identity() if looks_at_people(config) else ""
+
+
+def _looked_at(pictures: Sequence[Picture], config: RunConfig, store: Store) -> list[Picture]:
+    seen = find_people([picture.path for picture in pictures], [picture.content for picture in pictures], store,
+                       resolve_device(config.run.device), config.run.num_workers)
+    return [replace(picture, people=people) for picture, people in zip(pictures, seen, strict=True)]

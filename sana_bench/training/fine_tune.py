@@ -1,0 +1,157 @@
+"""What the trainers share: images and captions become latents and embeddings on disk, then the transformer is trained stage by stage.
+
+The autoencoder and the text encoder are loaded only where something is left to encode, and are gone from the device before training begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sana_bench.config import ModelSection, RunConfig
+from sana_bench.data.embeddings import EmbeddingCache
+from sana_bench.data.latents import LatentCache
+from sana_bench.data.pictures import pictures_identity
+from sana_bench.data.training_set import TrainingSet, training_set
+from sana_bench.models import check_size, load_pipeline, load_transformer, resolve_device, transformer_config
+from sana_bench.provenance import package_versions
+from sana_bench.records import TrainingSummary
+from sana_bench.store import digest_of
+from sana_bench.train_config import TrainSection
+from sana_bench.training import TrainingContext
+from sana_bench.training.batches import Batch, BatchReader
+from sana_bench.training.flow_matching import flow_matching_loss
+from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
+
+if TYPE_CHECKING:
+    import torch
+
+NOT_IN_IDENTITY = {"weights", "command", "checkpointing_steps", "num_seeds"}
+"""Settings that do not change the weights that a trainer here makes."""
+
+
+def identity(config: RunConfig) -> object:
+    """Everything beside the base that decides the weights."""
+    instruction = [config.generate.complex_human_instruction, config.generate.max_sequence_length]
+    return [config.train.model_dump(mode="json", exclude=NOT_IN_IDENTITY), instruction, config.data.model_dump(mode="json", include={"mix", "balance"}),
+            pictures_identity(config)]
+
+
+@dataclass
+class FineTuned:
+    """A trained transformer."""
+
+    transformer: torch.nn.Module
+    trainee: Trainee
+    summary: TrainingSummary
+
+
+def fine_tune(context: TrainingContext, prepare: Callable[[torch.nn.Module, TrainSection], None], description: str) -> FineTuned:
+    """Train what `prepare` leaves trainable of the base's transformer.
+
+    Args:
+        prepare: (transformer, settings) -> None, freezes the transformer but for what is trained, which is float32 then.
+
+    Raises:
+        SanaBenchError: data or model cannot be used, or training diverged.
+    """
+    config = context.config
+    device, images = resolve_device(config.run.device), training_set(config, context.store)
+    check_sizes(config.model, images)
+    caches = encode_all(context, images, device)
+    transformer = load_transformer(config.model, device)
+    prepare(transformer, config.train)
+    trainee = make_trainee(transformer, config.train, device)
+    reader = BatchReader(images, *caches, config.train, trainee.accelerator.process_index)
+    losses: list[float] = []
+    for number, stage in enumerate(images.stages):
+        losses = _run_stage(context, reader, trainee, number, first_step=sum(each.stage.max_train_steps for each in images.stages[:number]),
+                            description=description)
+    summary = TrainingSummary(
+        steps=len(losses), losses=tuple(losses), num_images=len(images.pictures), data_digest=digest_of(pictures_identity(config)),
+        trainable_parameters=sum(parameter.numel() for parameter in trainee.weights.values()), shares=images.shares,
+        seconds_inside=trainee.watch.inside, seconds_outside=trainee.watch.total - trainee.watch.inside)
+    if trainee.ema:
+        trainee.ema.copy_to(trainee.weights.values())
+    return FineTuned(transformer, trainee, summary)
+
+
+def check_sizes(model: ModelSection, images: TrainingSet) -> None:
+    """Refuse a size that the transformer cannot be trained at, before anything is encoded."""
+    config = transformer_config(model)
+    for width, height in {(draw.width, draw.height) for draw in images.all_draws()}:
+        check_size(config, width, height)
+
+
+def encode_all(context: TrainingContext, images: TrainingSet, device: str) -> tuple[LatentCache, EmbeddingCache]:
+    """Caches in which everything that training sees is encoded."""
+    import torch
+
+    config, made_with = context.config, [context.base_digest, device.partition(":")[0], package_versions()]
+    latents = LatentCache(images.pictures, config.train.augment, context.store, digest_of([*made_with, config.model.vae_dtype]))
+    embeddings = EmbeddingCache(config.generate, context.store, digest_of([*made_with, config.model.text_encoder_dtype]))
+    draws, texts = latents.missing(images.all_draws()), embeddings.missing(images.texts())
+    if draws or texts:
+        unneeded = ("transformer", *([] if draws else ["vae"]), *([] if texts else ["text_encoder"]))
+        pipeline = load_pipeline(config.model, device, without=unneeded)
+        embeddings.encode(texts, pipeline)
+        pipeline.text_encoder = None
+        latents.encode(draws, pipeline.vae)
+        del pipeline
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()
+    return latents, embeddings
+
+
+def make_trainee(transformer: torch.nn.Module, settings: TrainSection, device: str) -> Trainee:
+    """The trainable parameters with their optimizer, under accelerate."""
+    import torch
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from diffusers.training_utils import EMAModel
+
+    from sana_bench.training.optimizers import build_optimizer
+
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)  # accelerate trains on the current device, not on the one it is told
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process may train again, with other settings
+    accelerator = Accelerator(mixed_precision=settings.mixed_precision, cpu=device == "cpu")
+    if settings.gradient_checkpointing:
+        transformer.enable_gradient_checkpointing()
+    if settings.compile:
+        for block in transformer.transformer_blocks:
+            block.compile()
+    optimizer = build_optimizer(settings, [parameter for parameter in transformer.parameters() if parameter.requires_grad])
+    model, prepared = accelerator.prepare(transformer.train(), optimizer)
+    weights = {name: parameter for name, parameter in transformer.named_parameters() if parameter.requires_grad}
+    ema = EMAModel(weights.values(), decay=settings.ema_decay) if settings.ema_decay else None
+    return Trainee(weights, prepared, ema, accelerator, model)
+
+
+def _run_stage(context: TrainingContext, reader: BatchReader, trainee: Trainee, number: int, first_step: int, description: str) -> list[float]:
+    """Train one stage; the losses of all steps so far."""
+    settings, stages = context.config.train, context.config.train.stages
+    stage = stages[number]
+    place = f" ({stage.resolution} px, stage {number + 1} of {len(stages)})" if len(stages) > 1 else ""
+    loop = LoopSettings(
+        total_steps=stage.max_train_steps, first_step=first_step, learning_rate=stage.learning_rate, warmup_steps=settings.lr_warmup_steps,
+        schedule=settings.lr_scheduler, max_grad_norm=settings.max_grad_norm, gradient_accumulation_steps=stage.gradient_accumulation_steps,
+        checkpoint_every=settings.checkpointing_steps, description=f"{description}{place}")
+    with reader.stage(number) as take:
+        def compute_loss(step: int, micro: int) -> torch.Tensor:
+            batch = step * stage.gradient_accumulation_steps + micro
+            return _loss(trainee, settings, take(batch), step_generator(settings.seed, number, batch))
+
+        return run_loop(loop, trainee, compute_loss, context.folder, context.digest)
+
+
+def _loss(trainee: Trainee, settings: TrainSection, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+    import torch
+
+    accelerator = trainee.accelerator
+    dtype = torch.float32 if settings.mixed_precision != "no" else accelerator.unwrap_model(trainee.model).dtype
+    torch.manual_seed(int(torch.randint(2**31, (), generator=generator)) + accelerator.process_index)  # dropout draws from the global generator
+    moved = batch.to(accelerator.device, dtype)
+    with trainee.watch.measure("inside"), accelerator.autocast():
+        return flow_matching_loss(trainee.model, moved.latents, moved.noise, moved.sigmas, moved.prompt_embeds, moved.prompt_attention_mask, moved.weights)
