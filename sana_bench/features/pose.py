@@ -17,6 +17,10 @@ SIDE = 1024
 
 SILHOUETTE_SIDE = 256
 
+MULTIPLE = 4
+"""A square that is looked at as it is has a side of such a multiple, with a black edge where need be: MediaPipe 0.10.32 ends the process where
+the rows of a silhouette, of four bytes a pixel, do not fill the 16 bytes that it aligns them to."""
+
 
 @register_extractor("pose", version=3, assets=("mediapipe_pose",))
 class Pose:
@@ -38,6 +42,8 @@ class Pose:
         import cv2
 
         window = Window.whole(view.pixels_HW3)
+        if window.side <= SIDE:
+            window = Window(0, 0, MULTIPLE * -(-window.side // MULTIPLE))
         square = window.cut(view.pixels_HW3)
         if window.side > SIDE:
             square = cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA)

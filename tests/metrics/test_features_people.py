@@ -54,6 +54,16 @@ def test_a_full_body_has_a_pose_two_hands_and_a_face(postures: dict[str, Known])
         assert found == [1, 2, 1], person
 
 
+@pytest.mark.parametrize("width", [494, 481, 1023])
+def test_a_pose_is_found_in_an_image_of_any_width(extractors: Mapping[str, Extractor], width: int) -> None:
+    """Widths whose silhouettes MediaPipe pads; the same picture with that edge of black already there says the same."""
+    small = np.asarray(photograph(people()[0].name, "studio_posture").resize((width, width)))
+    edge = -width % 4
+    known = [read({"pose": extractors["pose"]}, pixels) for pixels in (small, np.pad(small, ((0, edge), (0, edge), (0, 0))))]
+    assert len(known[0]["pose"]["keypoints"]) == 1
+    assert all(np.array_equal(known[0]["pose"][name], known[1]["pose"][name]) for name in ("keypoints", "unexplained"))
+
+
 def test_a_full_body_has_its_parts_where_they_belong(postures: dict[str, Known]) -> None:
     """Two models agree: hands start at the pose's wrists on the person's own side, the face is around the pose's nose."""
     for known in postures.values():
