@@ -40,11 +40,12 @@ class StageSchedule:
         return list(dict.fromkeys(draw for number in range(len(self.pictures_MG)) for draw in self.batch(number)))
 
 
-def schedule(pictures: Sequence[Picture], weights_N: np.ndarray, settings: TrainSection) -> list[StageSchedule]:
+def schedule(pictures: Sequence[Picture], weights_N: np.ndarray, settings: TrainSection, multiple: int) -> list[StageSchedule]:
     """The samples of all stages.
 
     Args:
         weights_N: share of each picture among all samples, adding up to 1 (data/balance.py).
+        multiple: what the sides of views must be multiples of, in pixels.
     """
     times_drawn_N, stages = np.zeros(len(pictures), np.int64), []
     for number, stage in enumerate(settings.stages):
@@ -52,7 +53,7 @@ def schedule(pictures: Sequence[Picture], weights_N: np.ndarray, settings: Train
         batch_size = stage.train_batch_size * settings.num_processes
         order = draw_pictures([_kinds_of(each) for each in pictures], weights_N,
                               stage.max_train_steps * stage.gradient_accumulation_steps * batch_size, generator)
-        buckets = [bucket_of(each.size, stage.resolution, settings.aspect_ratio_buckets) for each in pictures]
+        buckets = [bucket_of(each.size, stage.resolution, settings.aspect_ratio_buckets, multiple) for each in pictures]
         batches, sizes = into_batches(order, buckets, batch_size, generator)
         views = np.empty_like(batches)
         for place, picture in np.ndenumerate(batches):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sana_bench.config import RunConfig
-from sana_bench.data.balance import picture_weights, shares_of
+from sana_bench.data.balance import picture_weights
 from sana_bench.data.pictures import training_pictures
 from sana_bench.data.samples import Draw, Picture
 from sana_bench.data.schedule import StageSchedule, schedule
+from sana_bench.data.shares import shares_of
+from sana_bench.models import LATENT_PX, transformer_config
 from sana_bench.records import ShareOfSamples
 from sana_bench.store import Store
 
@@ -38,5 +42,6 @@ def training_set(config: RunConfig, store: Store) -> TrainingSet:
     """
     pictures = training_pictures(config, store)
     weights_N = picture_weights(pictures, config.data.sources, config.data.balance, config.train.regions.crop_share)
-    stages = schedule(pictures, weights_N, config.train)
-    return TrainingSet(pictures, stages, shares_of(pictures, stages))
+    stages = schedule(pictures, weights_N, config.train, LATENT_PX * transformer_config(config.model).patch_size)
+    times_drawn_N = sum(np.bincount(stage.pictures_MG.ravel(), minlength=len(pictures)) for stage in stages)
+    return TrainingSet(pictures, stages, shares_of(pictures, times_drawn_N))

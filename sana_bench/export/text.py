@@ -13,6 +13,7 @@ from sana_bench.records import Checkpoint
 from sana_bench.report.markdown import escape_markdown, gate_table, metric_table
 from sana_bench.report.verdicts import in_order, rows_of
 from sana_bench.report.wording import NOT_COMPARED, NOTHING, OUTCOMES, clipped, percent, signed
+from sana_bench.training.lora import targets_of
 
 
 @dataclass(frozen=True)

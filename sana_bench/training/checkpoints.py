@@ -119,7 +119,8 @@ def load_training_state(folder: Path, trainee: Trainee, identity: str) -> list[f
 
 
 def _load_optimizer(state, trainee: Trainee) -> None:
-    weights, slots = list(trainee.weights.values()), dict[int, dict[str, torch.Tensor]]()
+    weights = list(trainee.weights.values())
+    slots: dict[int, dict[str, torch.Tensor]] = {}
     for name in state.keys():
         kind, _, rest = name.partition(".")
         if kind == "optimizer":

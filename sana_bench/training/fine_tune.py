@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sana_bench.config import ModelSection, RunConfig
+from sana_bench.config import RunConfig
 from sana_bench.data.embeddings import EmbeddingCache
 from sana_bench.data.latents import LatentCache
 from sana_bench.data.pictures import pictures_identity
@@ -58,7 +58,7 @@ def fine_tune(context: TrainingContext, prepare: Callable[[torch.nn.Module, Trai
     """
     config = context.config
     device, images = resolve_device(config.run.device), training_set(config, context.store)
-    check_sizes(config.model, images)
+    check_early(config, images, prepare)
     caches = encode_all(context, images, device)
     transformer = load_transformer(config.model, device)
     prepare(transformer, config.train)
@@ -77,11 +77,16 @@ def fine_tune(context: TrainingContext, prepare: Callable[[torch.nn.Module, Trai
     return FineTuned(transformer, trainee, summary)
 
 
-def check_sizes(model: ModelSection, images: TrainingSet) -> None:
-    """Refuse a size that the transformer cannot be trained at, before anything is encoded."""
-    config = transformer_config(model)
+def check_early(config: RunConfig, images: TrainingSet, prepare: Callable[[torch.nn.Module, TrainSection], None]) -> None:
+    """Find out, before anything is encoded, what cannot be trained: a size, or a name that the transformer does not have."""
+    import torch
+    from diffusers import SanaTransformer2DModel
+
+    described = transformer_config(config.model)
     for width, height in {(draw.width, draw.height) for draw in images.all_draws()}:
-        check_size(config, width, height)
+        check_size(described, width, height)
+    with torch.device("meta"):
+        prepare(SanaTransformer2DModel.from_config(described), config.train)
 
 
 def encode_all(context: TrainingContext, images: TrainingSet, device: str) -> tuple[LatentCache, EmbeddingCache]:

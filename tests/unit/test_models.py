@@ -223,7 +223,7 @@ def test_target_modules_are_ends_of_names_by_whole_parts(micro, tmp_path, target
 
 def test_half_a_part_of_a_name_is_no_target(micro, tmp_path):
     config = load_config(str(write_run(tmp_path, **micro)), ('train.target_modules=["q"]',))
-    with pytest.raises(ConfigError, match="no linear layer ends in"):
+    with pytest.raises(ConfigError, match="no layer that can have an adapter ends in"):
         train(config, Store(config.run.store))
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from sana_bench.tiny.muon import MuonAdamW, orthogonalise, split_parameters
 from sana_bench.training.checkpoints import load_training_state, save_training_state
+from sana_bench.training.loop import Trainee
 
 SETTINGS = dict(lr=0.01, weight_decay=0.01)
 
@@ -64,8 +65,8 @@ def test_a_checkpoint_goes_on_as_if_unbroken(tmp_path):
     expected = train([MuonAdamW([whole], [], **SETTINGS)], whole, steps=6)
     optimizer = MuonAdamW([broken], [], **SETTINGS)
     train([optimizer], broken, steps=3)
-    save_training_state(tmp_path, {"weight": broken}, optimizer, [0.0] * 3, "same")
+    save_training_state(tmp_path, Trainee({"weight": broken}, optimizer), [0.0] * 3, "same")
     again = start(8, 8)
     optimizer = MuonAdamW([again], [], **SETTINGS)
-    load_training_state(tmp_path, {"weight": again}, optimizer, "same")
+    load_training_state(tmp_path, Trainee({"weight": again}, optimizer), "same")
     assert torch.equal(train([optimizer], again, steps=3), expected)

@@ -7,9 +7,10 @@ import torch
 
 from sana_bench.errors import TrainingError
 from sana_bench.training.checkpoints import STATE_FILE, load_training_state, save_training_state
-from sana_bench.training.loop import LoopSettings, learning_rate_at, run_loop, step_generator
+from sana_bench.training.loop import LoopSettings, Trainee, learning_rate_at, run_loop, step_generator
 
-SETTINGS = LoopSettings(seed=3, total_steps=6, learning_rate=0.1, checkpoint_every=2, schedule="linear")
+SEED = 3
+SETTINGS = LoopSettings(total_steps=6, learning_rate=0.1, checkpoint_every=2, schedule="linear")
 
 
 class Stop(Exception):
@@ -20,8 +21,8 @@ def problem():
     weight = torch.nn.Parameter(torch.zeros(4))
     optimizer = torch.optim.AdamW([weight], lr=0.1)
 
-    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
-        return (weight - torch.randn(4, generator=generator)).square().sum()
+    def compute_loss(step: int, number: int) -> torch.Tensor:
+        return (weight - torch.randn(4, generator=step_generator(SEED, step))).square().sum()
 
     return weight, optimizer, compute_loss
 
@@ -33,8 +34,7 @@ def run(folder, settings=SETTINGS, stop_after=None, identity="run"):
         if step == stop_after:
             raise Stop
 
-    losses = run_loop(settings, weights={"weight": weight}, optimizer=optimizer, compute_loss=compute_loss, folder=folder,
-                      identity=identity, after_step=after_step)
+    losses = run_loop(settings, Trainee({"weight": weight}, optimizer), compute_loss, folder, identity, after_step)
     return weight.detach(), losses
 
 
@@ -64,11 +64,12 @@ def test_a_state_of_other_weights_is_refused(tmp_path):
     """Frozen layers that were trained before, or the other way round: half of the state would be lost without a word."""
     weights = {name: torch.zeros(2, requires_grad=True) for name in ("a", "b")}
     optimizer = torch.optim.AdamW(weights.values())
-    save_training_state(tmp_path, weights, optimizer, [1.0], "me")
+    trainee = Trainee(weights, optimizer)
+    save_training_state(tmp_path, trainee, [1.0], "me")
     fewer = {"a": torch.zeros(2, requires_grad=True)}
     with pytest.raises(TrainingError, match="other weights than are trained now.*b"):
-        load_training_state(tmp_path, fewer, torch.optim.AdamW(fewer.values()), "me")
-    assert load_training_state(tmp_path, weights, optimizer, "me") == [1.0]
+        load_training_state(tmp_path, Trainee(fewer, torch.optim.AdamW(fewer.values())), "me")
+    assert load_training_state(tmp_path, trainee, "me") == [1.0]
 
 
 def test_a_damaged_state_is_one_clear_error(tmp_path):
@@ -83,20 +84,20 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimizer_sees_it(tmp_path):
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.AdamW([weight], lr=0.1)
 
-    def compute_loss(step: int, generator: torch.Generator) -> torch.Tensor:
+    def compute_loss(step: int, number: int) -> torch.Tensor:
         return weight.sum() * (float("nan") if step == 1 else 1.0)
 
-    settings = LoopSettings(seed=0, total_steps=3, learning_rate=0.1, checkpoint_every=1)
+    settings = LoopSettings(total_steps=3, learning_rate=0.1, checkpoint_every=1)
     with pytest.raises(TrainingError, match="nan at step 1"):
-        run_loop(settings, weights={"weight": weight}, optimizer=optimizer, compute_loss=compute_loss, folder=tmp_path, identity="x")
+        run_loop(settings, Trainee({"weight": weight}, optimizer), compute_loss, tmp_path, "x")
     assert torch.isfinite(weight).all()
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_optimizer_sees_it(tmp_path):
     weight = torch.nn.Parameter(torch.zeros(2))
     with pytest.raises(TrainingError, match="gradient's norm is .* at step 0"):
-        run_loop(LoopSettings(seed=0, total_steps=1, learning_rate=0.1), weights={"weight": weight}, folder=tmp_path, identity="x",
-                 optimizer=torch.optim.AdamW([weight], lr=0.1), compute_loss=lambda step, generator: weight.sqrt().sum())  # 1 / 0
+        run_loop(LoopSettings(total_steps=1, learning_rate=0.1), Trainee({"weight": weight}, torch.optim.AdamW([weight], lr=0.1)),
+                 lambda step, number: weight.sqrt().sum(), tmp_path, "x")  # 1 / 0
     assert torch.equal(weight, torch.zeros(2)) and not (tmp_path / STATE_FILE).exists()
 
 
@@ -104,9 +105,8 @@ def test_accumulated_batches_give_the_gradient_of_their_mean(tmp_path):
     # loss k is c_k * w; with plain SGD, lr 1 and no clipping, w falls by the mean of the c_k
     weight = torch.nn.Parameter(torch.zeros(1))
     factors = iter([0.2, 0.6])
-    settings = LoopSettings(seed=0, total_steps=1, learning_rate=1.0, gradient_accumulation_steps=2)
-    run_loop(settings, weights={"weight": weight}, optimizer=torch.optim.SGD([weight], lr=1.0), folder=tmp_path, identity="x",
-             compute_loss=lambda step, generator: (weight * next(factors)).sum())
+    settings = LoopSettings(total_steps=1, learning_rate=1.0, gradient_accumulation_steps=2)
+    run_loop(settings, Trainee({"weight": weight}, torch.optim.SGD([weight], lr=1.0)), lambda step, number: (weight * next(factors)).sum(), tmp_path, "x")
     assert weight.item() == pytest.approx(-0.4)
 
 
