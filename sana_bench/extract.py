@@ -99,10 +99,12 @@ class FeatureStore:
     Args:
         num_workers: threads; 0 is as many as there are processors.
         batch_size: images whose networks run together; 1 runs each on its worker, 0 decides by the device.
+        keep: whether features are read from the store and kept there, of the extractors that allow it.
     """
 
-    def __init__(self, store: Store, extractors: Iterable[str], device: str, num_workers: int = 0, batch_size: int = 0):
+    def __init__(self, store: Store, extractors: Iterable[str], device: str, num_workers: int = 0, batch_size: int = 0, keep: bool = True):
         self.names = in_order(extractors)
+        self._kept = {name for name in self.names if keep and EXTRACTORS.get(name).kept}
         self._store, self._device, self._stack = store, device, ExitStack()
         made_with = [device.partition(":")[0], package_versions()]  # kernels and resizing filters differ
         self._digests = {name: digest_of([EXTRACTORS.get(name).digest(), made_with]) for name in self.names}
@@ -125,12 +127,12 @@ class FeatureStore:
         unkept: dict[int, Mapping[str, Features]] = {}
         if fresh:
             with progress(description, len(items), len(items) - len(fresh)) as tracker:
-                looks = self._looks([items[index] for index in fresh], tracker)
-                unkept = {index: _only_unkept(look) for index, look in zip(fresh, looks, strict=True)}
+                looks = self.looks([items[index] for index in fresh], tracker)
+                unkept = {index: self._unkept(look) for index, look in zip(fresh, looks, strict=True)}
         return [FoundFeatures(self.names, partial(self._path, item), unkept.get(index, {})) for index, item in enumerate(items)]
 
-    def _looks(self, items: Sequence[Item], tracker: Progress) -> Iterator[Look]:
-        """Finished looks, in the order of the items."""
+    def looks(self, items: Sequence[Item], tracker: Progress) -> Iterator[Look]:
+        """Finished looks, in the order of the items, few of which are in memory at once."""
         later = self._run_later()
         begun = ahead(self._pool, lambda item: self._begin(item, later), items, 2 * self._num_workers + self._batch_size)
         for looks in in_groups(begun, self._batch_size):
@@ -165,7 +167,7 @@ class FeatureStore:
         from safetensors.numpy import save
 
         look.known[name] = found
-        if EXTRACTORS.get(name).kept:
+        if name in self._kept:
             write_bytes(self._path(look.item, name), save({key: np.ascontiguousarray(value) for key, value in found.items()}))
 
     def _path(self, item: Item, name: str) -> Path:
@@ -176,7 +178,10 @@ class FeatureStore:
         return not all(self._stored(item, name) for name in self.names)
 
     def _stored(self, item: Item, name: str) -> bool:
-        return EXTRACTORS.get(name).kept and self._path(item, name).exists()
+        return name in self._kept and self._path(item, name).exists()
+
+    def _unkept(self, look: Look) -> Mapping[str, Features]:
+        return {name: found for name, found in look.known.items() if name not in self._kept}
 
     def _network(self, name: str) -> Network:
         extractor = self._extractor(name)
@@ -205,10 +210,6 @@ def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
             group = []
     if group:
         yield group
-
-
-def _only_unkept(look: Look) -> Mapping[str, Features]:
-    return {name: found for name, found in look.known.items() if not EXTRACTORS.get(name).kept}
 
 
 def makes_network(make: Callable) -> bool:

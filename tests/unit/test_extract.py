@@ -100,6 +100,19 @@ def test_the_prompt_is_part_of_a_features_identity(calls, tmp_path):
     assert "brightness other" in calls
 
 
+def test_nothing_is_kept_or_read_where_nothing_is_to_be_kept(calls, tmp_path):
+    with FeatureStore(Store(tmp_path), ["test_double"], "cpu", keep=False) as features:
+        first = features.features_of([item(3, [])], "look")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    with FeatureStore(Store(tmp_path), ["test_double"], "cpu") as features:
+        kept = features.features_of([item(3, [])], "look")
+    calls.clear()
+    with FeatureStore(Store(tmp_path), ["test_double"], "cpu", keep=False) as features:
+        again = features.features_of([item(3, [])], "look")
+    assert calls.count("double 3") == 1
+    assert [float(each[0]["test_double"]["value"][0]) for each in (first, kept, again)] == [6.0] * 3
+
+
 @pytest.fixture
 def secret():
     """An extractor whose features must not be kept, and one that needs it; the list says what ran."""
