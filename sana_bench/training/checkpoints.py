@@ -28,24 +28,36 @@ def save_training_state(folder: Path, trainee: Trainee, losses: list[float], ide
     Every process takes part where the weights are cut among several; the main one writes, and the others wait for it.
     """
     tensors = {f"weight.{name}": whole(value) for name, value in trainee.weights.items()}
-    for index, slots in trainee.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": whole(value) for key, value in slots.items()}
+    for name, weight in trainee.weights.items():
+        tensors |= {f"optimizer.{key}.{name}": whole(value) for key, value in trainee.optimizer.state.get(weight, {}).items()}
     if trainee.ema:
         tensors |= {f"ema.{name}": whole(value) for name, value in zip(trainee.weights, trainee.ema.shadow_params, strict=True)}
         tensors["ema_steps"] = whole(trainee.ema.optimization_step)
     if trainee.is_main:
-        save_weights(folder / STATE_FILE, tensors, {"identity": identity, "losses": json.dumps(losses)})
+        save_weights(folder / STATE_FILE, _apart(tensors), {"identity": identity, "losses": json.dumps(losses)})
     if trainee.accelerator:
         trainee.accelerator.wait_for_everyone()
 
 
 def whole(value: torch.Tensor | float) -> torch.Tensor:
-    """A tensor on the processor, gathered where it is cut among processes."""
+    """A tensor on the processor, gathered where it is cut among processes. Plain numbers become int64 or float64 without dimensions."""
     import torch
     from torch.distributed.tensor import DTensor
 
-    tensor = torch.as_tensor(value).detach()
+    if not isinstance(value, torch.Tensor):
+        return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
+    tensor = value.detach()
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu().contiguous()
+
+
+def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """None shares memory with another, which safetensors refuses: 8-bit optimizers have one table for all weights."""
+    seen = set[int]()
+    for name, tensor in tensors.items():
+        if tensor.data_ptr() in seen:
+            tensors[name] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    return tensors
 
 
 def save_weights(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -119,20 +131,23 @@ def load_training_state(folder: Path, trainee: Trainee, identity: str) -> list[f
 
 
 def _load_optimizer(state, trainee: Trainee) -> None:
-    weights = list(trainee.weights.values())
-    slots: dict[int, dict[str, torch.Tensor]] = {}
-    for name in state.keys():
-        kind, _, rest = name.partition(".")
+    import torch
+
+    for name, weight in trainee.weights.items():
+        trainee.optimizer.state.pop(weight, None)
+    for full_name in state.keys():
+        kind, _, rest = full_name.partition(".")
         if kind == "optimizer":
-            index, _, key = rest.partition(".")
-            slots.setdefault(int(index), {})[key] = _like(state.get_tensor(name), weights[int(index)])
-    trainee.optimizer.load_state_dict({"state": slots, "param_groups": trainee.optimizer.state_dict()["param_groups"]})
+            key, _, name = rest.partition(".")
+            tensor, weight = state.get_tensor(full_name), trainee.weights[name]
+            plain = tensor.ndim == 0 and tensor.dtype in (torch.int64, torch.float64)
+            trainee.optimizer.state[weight][key] = tensor.item() if plain else _like(tensor, weight)
 
 
 def _like(tensor: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Cut among processes as a weight is, where it has the weight's shape and that is cut."""
+    """On the device of a weight, and cut among processes as that is where it has its shape. What has no dimensions stays on the processor."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(weight, DTensor) or tensor.shape != weight.shape:
-        return tensor
+        return tensor.to(weight.device) if tensor.ndim else tensor
     return distribute_tensor(tensor.to(weight.device), weight.device_mesh, weight.placements)

@@ -60,3 +60,51 @@ def test_uniform_noise_levels():
     sigmas = draw_sigmas(20_001, torch.Generator().manual_seed(0), flow_shift=1.0, weighting_scheme="none")
     assert sigmas.mean().item() == pytest.approx(0.5, abs=0.01)
     assert sigmas.std().item() == pytest.approx(12 ** -0.5, abs=0.01)
+
+
+def test_mode_weighting_is_that_of_diffusers():
+    from diffusers.training_utils import compute_density_for_timestep_sampling
+
+    theirs = compute_density_for_timestep_sampling("mode", 20_001, mode_scale=1.29, generator=torch.Generator().manual_seed(0))
+    mine = draw_sigmas(20_001, torch.Generator().manual_seed(0), flow_shift=1.0, weighting_scheme="mode", mode_scale=1.29)
+    assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["logit_normal", "none"])
+def test_other_weightings_are_distributed_as_those_of_diffusers(scheme):
+    from diffusers.training_utils import compute_density_for_timestep_sampling
+
+    theirs = compute_density_for_timestep_sampling(scheme, 40_000, logit_mean=0.3, logit_std=0.8, generator=torch.Generator().manual_seed(1))
+    mine = draw_sigmas(40_000, torch.Generator().manual_seed(2), flow_shift=1.0, weighting_scheme=scheme, logit_mean=0.3, logit_std=0.8)
+    levels = torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95])
+    assert torch.allclose(mine.quantile(levels), theirs.quantile(levels), atol=0.02)
+
+
+def test_mode_with_a_scale_of_nought_is_uniform():
+    mine = draw_sigmas(20_001, torch.Generator().manual_seed(0), flow_shift=1.0, weighting_scheme="mode", mode_scale=0.0)
+    plain = draw_sigmas(20_001, torch.Generator().manual_seed(0), flow_shift=1.0, weighting_scheme="none")
+    assert torch.allclose(mine, 1 - plain, atol=1e-6)
+
+
+class Zero(torch.nn.Module):
+    """Predicts no flow at all."""
+
+    def forward(self, noisy, **rest):
+        return (torch.zeros_like(noisy),)
+
+
+def loss_of(latents: torch.Tensor, weights: torch.Tensor | None) -> float:
+    """With noise of 0 the squared error of `Zero` is that of the latents."""
+    number = len(latents)
+    return flow_matching_loss(Zero(), latents, torch.zeros_like(latents), torch.full((number,), 0.5), torch.zeros(number, 1, 1), torch.ones(number, 1), weights).item()
+
+
+def test_weights_that_are_the_same_everywhere_change_nothing():
+    latents = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    assert loss_of(latents, torch.full((2, 1, 3, 3), 7.0)) == pytest.approx(loss_of(latents, None), rel=1e-6)
+
+
+def test_weights_count_places_in_proportion_and_each_image_the_same():
+    # first image: errors 1 and 9 with weights 1 and 3 -> (1 + 27) / 4 = 7; second: errors 4 and 4, whatever the weights -> 4; mean 5.5
+    latents = torch.tensor([[[[1.0, 3.0]]], [[[2.0, 2.0]]]])
+    assert loss_of(latents, torch.tensor([[[[1.0, 3.0]]], [[[50.0, 1.0]]]])) == pytest.approx(5.5)
