@@ -18,6 +18,7 @@ from sana_bench.shipped import shipped_folder
 from sana_bench.train_config import DataSection, Positive, Section, Side, TrainSection
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+FLOW_MATCHING_TRAINERS = ("lora", "full")
 
 
 class ModelSection(Section):
@@ -49,7 +50,9 @@ class GenerateSection(Section):
     guidance_scale: Annotated[float, Field(ge=0)] = 4.5
     """Classifier-free guidance; 1.0 or less switches it off and halves the cost."""
     negative_prompt: str = ""
-    scheduler: Literal["flow_dpm_solver", "flow_euler"] = "flow_dpm_solver"
+    scheduler: Literal["flow_dpm_solver", "flow_euler", "scm"] = "flow_dpm_solver"
+    """`scm` is for bases of the family Sana-Sprint, which draw in one to four steps, with the guidance scale as an input of the model: there is no
+    second pass with a negative prompt, and no flow shift."""
     flow_shift: Annotated[float, Field(gt=0)] = 3.0
     max_sequence_length: Positive = 300
     complex_human_instruction: bool = True
@@ -60,6 +63,13 @@ class GenerateSection(Section):
     vae_tile_size: Annotated[int, Field(ge=0, multiple_of=32)] = 0
     """Decode in tiles of so many pixels, at least 64; 0 decodes whole. Tiling changes pixels."""
     vae_tile_stride: Annotated[int, Field(ge=0, multiple_of=32)] = 0
+
+
+    @model_validator(mode="after")
+    def _check_family(self) -> GenerateSection:
+        if self.scheduler == "scm" and (self.negative_prompt or self.flow_shift != GenerateSection.model_fields["flow_shift"].default):
+            raise ValueError("Sana-Sprint (scheduler scm) knows no negative_prompt and no flow_shift: leave both out")
+        return self
 
 
 class ClipModelSection(Section):
@@ -203,6 +213,13 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _check_gates(self) -> RunConfig:
         refuse_twins(self.gate)
+        return self
+
+    @model_validator(mode="after")
+    def _check_objective(self) -> RunConfig:
+        if self.generate.scheduler == "scm" and self.train.trainer in FLOW_MATCHING_TRAINERS:
+            raise ValueError(f"train.trainer {self.train.trainer} trains by flow matching, and Sana-Sprint (generate.scheduler scm) was distilled with another "
+                             f"objective: it can be evaluated (train.trainer none or external), not trained")
         return self
 
     @model_validator(mode="after")

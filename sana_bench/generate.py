@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from sana_bench.config import RunConfig
-from sana_bench.errors import ModelError, StoreError
+from sana_bench.errors import StoreError
+from sana_bench.full_weights import load_full_weights
 from sana_bench.generation.sampling import SAMPLING_VERSION, draw, prepare_pipeline, sampling_record
 from sana_bench.images import pixels_sha256, read_image, write_png
 from sana_bench.measure import measure
-from sana_bench.models import device_in_identity, load_adapter, load_pipeline, resolve_device
+from sana_bench.models import check_stored_dtype, device_in_identity, load_adapter, load_pipeline, resolve_device
 from sana_bench.progress import progress
 from sana_bench.prompts import PromptSuite, drawing_order, seed_of
 from sana_bench.records import Checkpoint, Sample, SampleSet, StageCost
-from sana_bench.store import Store, digest_of, sha256_file
+from sana_bench.store import Store, digest_of
+from sana_bench.training.checkpoints import weights_digest
 
 KIND = "samples"
 
@@ -134,15 +136,25 @@ def _draw_missing(config: RunConfig, checkpoint: Checkpoint, suite: PromptSuite,
 
 
 def _load(config: RunConfig, checkpoint: Checkpoint, store: Store):
-    pipeline = load_pipeline(config.model, resolve_device(config.run.device))
+    device, weights = resolve_device(config.run.device), store.folder("checkpoint", checkpoint.digest) / checkpoint.weights_file
+    if checkpoint.kind != "base" and not (weights.exists() and weights_digest(weights) == checkpoint.weights_sha256):
+        raise StoreError(f"{weights} is missing or altered; delete its folder to train again")
+    if checkpoint.kind == "full":
+        pipeline = _with_full_weights(config, weights, device)
+    else:
+        pipeline = load_pipeline(config.model, device)
     if checkpoint.kind == "adapter":
-        weights = store.folder("checkpoint", checkpoint.digest) / checkpoint.weights_file
-        if not weights.is_file() or sha256_file(weights) != checkpoint.weights_sha256:
-            raise StoreError(f"{weights} is missing or altered; delete its folder to train again")
         load_adapter(pipeline, weights, checkpoint.base_digest)
-    elif checkpoint.kind != "base":
-        raise ModelError(f'checkpoints of kind "{checkpoint.kind}" cannot be sampled yet')
     prepare_pipeline(pipeline, config.generate)
+    return pipeline
+
+
+def _with_full_weights(config: RunConfig, weights: Path, device: str):
+    import torch
+
+    check_stored_dtype(weights, config.model)
+    pipeline = load_pipeline(config.model, device, without=("transformer",))
+    pipeline.transformer = load_full_weights(weights, getattr(torch, config.model.transformer_dtype)).to(device)
     return pipeline
 
 

@@ -8,16 +8,23 @@ import os
 import re
 from pathlib import Path
 
+from sana_bench.assets.sources import OFFLINE_VARIABLE, is_offline
 from sana_bench.config import ModelSection
 from sana_bench.errors import ModelError
 from sana_bench.shipped import PACKAGE
 from sana_bench.file_hashes import sha256_cached
+from sana_bench.full_weights import stored_dtypes, weight_files
 from sana_bench.store import digest_of
 
 TINY_SANA = "tiny-sana"
 COMPONENTS = ("transformer", "text_encoder", "vae")
+PIPELINES = ("SanaPipeline", "SanaSprintPipeline")
+SPRINT = "SanaSprintPipeline"
 HUB_ID, COMMIT = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII), re.compile("[0-9a-f]{40}")
 LATENT_PX, PX_2K = 32, 2048
+POSITIONS_2K = 64
+"""Along each side of the square that Sana's positional embedding spans, in latents: models of 2K have so many, those of 4K twice as many at half the distance."""
+HUB_SECONDS = 10
 ADAPTER_PREFIX = "transformer."
 BASE_DIGEST_KEY = "sana_bench_base_digest"
 """Key in an adapter's safetensors header that names the base it was trained on."""
@@ -37,19 +44,32 @@ def base_folder(model: ModelSection) -> Path:
         raise ModelError(f'no base model "{model.base}": it is neither {TINY_SANA}, nor a folder, nor a hub id (owner/name)')
     if not COMMIT.fullmatch(model.revision):
         raise ModelError(f'model.revision of the hub base "{model.base}" must be a commit (40 hex digits), not '
-                         f'"{model.revision}", so that the run can be repeated')
+                         f'"{model.revision}", so that the run can be repeated{_commit_now(model)}')
     return _fetch(model)
+
+
+def _commit_now(model: ModelSection) -> str:
+    """What the revision, or `main`, is at this moment, to be copied into a recipe; nothing where the hub cannot be asked."""
+    from huggingface_hub import HfApi
+
+    revision = model.revision or "main"
+    if is_offline():
+        return f". {OFFLINE_VARIABLE}=1 keeps the hub from being asked for the one of {revision}"
+    try:
+        commit = HfApi().model_info(model.base, revision=revision, timeout=HUB_SECONDS).sha or ""
+    except Exception:  # the hub's own errors, and those of whichever HTTP library it uses: what must be given is said either way
+        return ""
+    return f". {revision} is at this commit now: --set model.revision={commit}" if COMMIT.fullmatch(commit) else ""
 
 
 @functools.cache
 def _fetch(model: ModelSection) -> Path:
-    from diffusers import SanaPipeline
+    from diffusers import DiffusionPipeline
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    offline = os.environ.get("SANA_BENCH_OFFLINE") == "1"
     try:
-        return Path(SanaPipeline.download(model.base, revision=model.revision, variant=model.variant or None,
-                                          local_files_only=offline))
+        return Path(DiffusionPipeline.download(model.base, revision=model.revision, variant=model.variant or None,
+                                               local_files_only=is_offline()))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ModelError(f"cannot fetch {model.base} at {model.revision[:12]}: {error}. Check the id, the network, the "
                          f"access token, and SANA_BENCH_OFFLINE") from error
@@ -68,29 +88,30 @@ def base_digest(model: ModelSection) -> str:
 
 
 def load_pipeline(model: ModelSection, device: str, without: tuple[str, ...] = ()):
-    """The base as a SanaPipeline on `device`, each part in the dtype that the recipe says.
+    """The base as the pipeline of its family on `device`, each part in the dtype that the recipe says.
 
     Args:
         without: parts that are left out, such as `("transformer",)`.
 
     Raises:
-        ModelError: the folder is no Sana pipeline, or a part of it would draw garbage.
+        ModelError: the folder is no pipeline of Sana, or a part of it would draw garbage.
     """
+    import diffusers
     import torch
-    from diffusers import SanaPipeline
     from safetensors import SafetensorError
 
     _quiet()
-    _check_dtypes(model)
+    _check_names_of_dtypes(model)
     folder = base_folder(model)
-    _check_pipeline_class(folder)
+    pipeline_class = getattr(diffusers, pipeline_class_name(folder))
     dtypes = {name: getattr(torch, getattr(model, f"{name}_dtype")) for name in COMPONENTS}
+    if "transformer" not in without:
+        check_stored_dtype(folder / "transformer", model)
     try:
-        pipeline = SanaPipeline.from_pretrained(folder, dtype={**dtypes, "default": torch.float32},
-                                                variant=model.variant or None, local_files_only=True, use_safetensors=True,
-                                                **dict.fromkeys(without))
+        pipeline = pipeline_class.from_pretrained(folder, dtype={**dtypes, "default": torch.float32}, variant=model.variant or None,
+                                                  local_files_only=True, use_safetensors=True, **dict.fromkeys(without))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError, SafetensorError) as error:
-        raise ModelError(f"{folder} does not load as a SanaPipeline: {error}") from error
+        raise ModelError(f"{folder} does not load as a {pipeline_class.__name__}: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
@@ -129,20 +150,39 @@ def _quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _check_pipeline_class(folder: Path) -> None:
-    """diffusers loads the folder of another pipeline as far as the names of its parts agree."""
+def pipeline_class_name(folder: Path) -> str:
+    """Of a base's family, as its model_index.json says: diffusers would load the folder of another pipeline as far as the names of its parts agree.
+
+    Raises:
+        ModelError: none of Sana's.
+    """
     try:
         name = json.loads((folder / "model_index.json").read_text())["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} has no readable model_index.json: {error!r}") from error
-    if name != "SanaPipeline":
-        raise ModelError(f"{folder} holds a {name}, not a SanaPipeline")
+    if name not in PIPELINES:
+        raise ModelError(f"{folder} holds a {name}, not a {' or '.join(PIPELINES)}")
+    return name
 
 
-def _check_dtypes(model: ModelSection) -> None:
-    """Refuse a checkpoint trained in bfloat16 as float16: it overflows to noise or black."""
+def _check_names_of_dtypes(model: ModelSection) -> None:
+    """As `check_stored_dtype`, before anything is fetched, and for weights that were trained in bfloat16 and are stored in another dtype."""
     if model.transformer_dtype == "float16" and ("bf16" in model.variant.lower() or "bf16" in model.base.lower()):
-        raise ModelError(f"{model.base} was trained in bfloat16; float16 overflows. Use --set model.transformer_dtype=bfloat16")
+        raise _overflow(model.base)
+
+
+def check_stored_dtype(folder: Path, model: ModelSection) -> None:
+    """Refuse a transformer that is stored in bfloat16 as float16: it overflows to noise or black.
+
+    Args:
+        folder: of the transformer.
+    """
+    if model.transformer_dtype == "float16" and "BF16" in stored_dtypes(weight_files(folder, model.variant)):
+        raise _overflow(str(folder))
+
+
+def _overflow(what: str) -> ModelError:
+    return ModelError(f"{what} was trained in bfloat16; float16 overflows. Use --set model.transformer_dtype=bfloat16")
 
 
 def check_size(config, width: int, height: int) -> None:
@@ -150,7 +190,8 @@ def check_size(config, width: int, height: int) -> None:
 
     Raises:
         ModelError: sides that do not divide into its patches, or 2K without the positional embedding that 2K models are
-            trained with (a checkpoint converted for another size lost it, loads, and draws garbage: diffusers PR 10340).
+            trained with, or with one of another scale (a checkpoint converted for another size lost it, loads, and draws
+            garbage: diffusers PR 10340).
     """
     multiple = LATENT_PX * config.patch_size
     if width % multiple or height % multiple:
@@ -158,6 +199,9 @@ def check_size(config, width: int, height: int) -> None:
     if max(width, height) >= PX_2K and config.interpolation_scale is None:
         raise ModelError(f"the transformer has sample_size {config.sample_size} and no interpolation_scale, so for {width}x{height} it "
                          f"lacks its positional embedding; convert the checkpoint again with --image_size 2048")
+    if max(width, height) >= PX_2K and config.sample_size != POSITIONS_2K * config.interpolation_scale:
+        raise ModelError(f"the transformer's positional embedding is scaled for another size than {width}x{height}: its sample_size {config.sample_size} must be "
+                         f"{POSITIONS_2K} times its interpolation_scale {config.interpolation_scale}; convert the checkpoint again with --image_size 2048")
 
 
 def load_adapter(pipeline, weights: Path, expected_base_digest: str) -> None:

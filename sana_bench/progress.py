@@ -41,10 +41,15 @@ class Progress:
         self.done, self.note = self.done + 1, note
         self._show()
 
+    def tick(self) -> None:
+        """Nothing was finished, but time has passed."""
+        self._show()
+
     def line(self) -> str:
         elapsed, fresh = time.monotonic() - self._start, self.done - self._done_before
         if self.total is None:
-            return f"{self.description}: {self.done}, {format_seconds(elapsed)} gone"
+            count = f"{self.done}, " if self.done else ""
+            return f"{self.description}: {count}{format_seconds(elapsed)} gone"
         left = format_seconds(elapsed / fresh * (self.total - self.done)) if fresh else "?"
         note = f", {self.note}" if self.note else ""
         return f"{self.description}: {self.done}/{self.total}, {format_seconds(elapsed)} gone, {left} left{note}"
@@ -59,7 +64,7 @@ class Progress:
 class _BarProgress(Progress):
     """The same counter drawn by rich."""
 
-    def __init__(self, description: str, total: int, done: int = 0):
+    def __init__(self, description: str, total: int | None, done: int = 0):
         super().__init__(description, total, done)
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -75,8 +80,8 @@ class _BarProgress(Progress):
 
 
 @contextmanager
-def progress(description: str, total: int, done: int = 0) -> Iterator[Progress]:
-    """Progress over `total` items of which `done` are there already (a resumed step)."""
+def progress(description: str, total: int | None, done: int = 0) -> Iterator[Progress]:
+    """Progress over `total` items, where that is known, of which `done` are there already (a resumed step)."""
     if sys.stderr.isatty():
         tracker = _BarProgress(description, total, done)
         with tracker.bar:

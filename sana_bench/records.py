@@ -66,8 +66,9 @@ class Checkpoint(Versioned):
     trainer: str
     kind: Literal["base", "adapter", "full"]
     weights_file: str = ""
-    """Weights in safetensors, beside the record."""
+    """Weights in safetensors, beside the record: a file, or a folder of full weights."""
     weights_sha256: str = ""
+    """Of a folder: of the names and hashes of its files."""
     summary: TrainingSummary | None = None
     cost: StageCost
 

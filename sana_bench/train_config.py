@@ -120,7 +120,9 @@ class TrainSection(Section):
     """A registered trainer: `lora`, `full`, `external` (benchmark weights made elsewhere) or `none` (the base model itself)."""
     weights: str = ""
     """For the trainer `external`: a LoRA as diffusers saves it, a folder in diffusers layout, or a checkpoint (.pth) of NVlabs' train.py. With a
-    command, where that command leaves them, relative to its output folder."""
+    command, where that command leaves them, relative to its output folder; empty: the newest that it left."""
+    weights_ema: bool = False
+    """Of a checkpoint of train.py, take the moving average of the weights (`state_dict_ema`). Off, as in train.py itself."""
     command: tuple[str, ...] = ()
     """For the trainer `external`: what makes the weights, program and arguments; `{output}` stands for the folder to write into."""
     seed: int = 0

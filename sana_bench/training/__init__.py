@@ -32,7 +32,7 @@ class TrainedWeights:
 
     kind: Literal["base", "adapter", "full"]
     weights_file: str
-    """Name of the safetensors file in the context's folder; empty for the untouched base."""
+    """Name in the context's folder: of a safetensors file of an adapter, of a folder in diffusers layout of full weights; empty for the untouched base."""
     summary: TrainingSummary | None
 
 
