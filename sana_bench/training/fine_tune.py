@@ -27,7 +27,7 @@ from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_gener
 if TYPE_CHECKING:
     import torch
 
-NOT_IN_IDENTITY = {"weights", "command", "checkpointing_steps", "num_seeds"}
+NOT_IN_IDENTITY = {"weights", "weights_ema", "command", "checkpointing_steps", "num_seeds"}
 """Settings that do not change the weights that a trainer here makes."""
 
 
