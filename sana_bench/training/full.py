@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from sana_bench.config import RunConfig
-from sana_bench.errors import ConfigError, StoreError
+from sana_bench.errors import ConfigError
+from sana_bench.full_weights import FOLDER, read_config, save_transformer
+from sana_bench.models import base_folder
 from sana_bench.registry import near_names
 from sana_bench.train_config import TrainSection
 from sana_bench.training import TrainedWeights, TrainingContext, register_trainer
@@ -16,10 +17,8 @@ from sana_bench.training.fine_tune import fine_tune, identity
 if TYPE_CHECKING:
     import torch
 
-WEIGHTS_FOLDER = "transformer"
 PRESETS = {"attention": ("attn1", "attn2"), "cross_attention": ("attn2",)}
 """Last parts of the names of the modules that are trained."""
-LARGEST_SHARD = "5GB"
 
 
 @register_trainer("full", version=1)
@@ -30,11 +29,15 @@ class FullTrainer:
         return identity(config)
 
     def train(self, context: TrainingContext) -> TrainedWeights:
+        import torch
+
         tuned = fine_tune(context, free_parameters, "train full rank")
         state = {name: whole(value) for name, value in tuned.transformer.state_dict().items()}
         if tuned.trainee.is_main:
-            _save(tuned.transformer, state, context)
-        return TrainedWeights("full", WEIGHTS_FOLDER, tuned.summary)
+            dtype = getattr(torch, context.config.model.transformer_dtype)  # that it is sampled in
+            save_transformer({name: value.to(dtype) for name, value in state.items()}, read_config(base_folder(context.config.model) / FOLDER),
+                             context.folder / FOLDER)
+        return TrainedWeights("full", FOLDER, tuned.summary)
 
 
 def trainable_names(transformer: torch.nn.Module, settings: TrainSection) -> list[str]:
@@ -73,30 +76,11 @@ def free_parameters(transformer: torch.nn.Module, settings: TrainSection) -> Non
     names = set(trainable_names(transformer, settings))
     for name, parameter in transformer.named_parameters():
         parameter.requires_grad_(name in names)
-    if settings.mixed_precision == "no":
-        transformer.to(torch.float32)  # what computes in one dtype must be of one
     cast_training_params(transformer, torch.float32)
+    if settings.mixed_precision == "no":
+        for parameter in transformer.parameters():  # what computes without autocast must be of one dtype
+            parameter.data = parameter.data.to(torch.float32)
 
 
 def _ends_in(name: str, end: str) -> bool:
     return f".{name}".endswith(f".{end}")
-
-
-def _save(transformer: torch.nn.Module, state: dict[str, torch.Tensor], context: TrainingContext) -> None:
-    """Write the transformer, in the dtype that it is sampled in, as `SanaTransformer2DModel.from_pretrained` reads it."""
-    import torch
-    from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-    from huggingface_hub import save_torch_state_dict
-    from safetensors import SafetensorError
-
-    folder, unfinished = context.folder / WEIGHTS_FOLDER, context.folder / ".transformer"
-    dtype = getattr(torch, context.config.model.transformer_dtype)
-    try:
-        unfinished.mkdir(parents=True, exist_ok=True)
-        save_torch_state_dict({name: value.to(dtype) for name, value in state.items()}, unfinished, max_shard_size=LARGEST_SHARD,
-                              filename_pattern=SAFETENSORS_WEIGHTS_NAME.replace(".safetensors", "{suffix}.safetensors"))
-        transformer.save_config(unfinished)
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"cannot write the transformer into {folder}: {error}. The training state is kept") from error
