@@ -10,6 +10,7 @@ import numpy as np
 
 from sana_bench.data.raking import Margin, rake
 from sana_bench.data.samples import Picture
+from sana_bench.data.zoom import LEAST_OF_CROP
 from sana_bench.errors import ConfigError, DataError
 from sana_bench.metrics.perceived import ATTRIBUTES
 from sana_bench.registry import near_names
@@ -59,7 +60,7 @@ def picture_weights(pictures: Sequence[Picture], sources: Mapping[str, float], b
 
     Raises:
         ConfigError: `check_balance` finds a problem.
-        DataError: a source without pictures, or bounds that cannot be met with these pictures.
+        DataError: a source without pictures, a share of crops where there are none, or bounds that cannot be met with these pictures.
     """
     check_balance(balance)
     attributes = {_attribute(bound) for bound in balance}
@@ -148,10 +149,14 @@ def _problems_of_sums(balance: Sequence[BalanceSection]) -> Iterator[str]:
 
 
 def _strata_shares(strata: Collection[Stratum], sources: Mapping[str, float], crop_share: float) -> dict[Stratum, float]:
-    """Share of all samples by stratum; crops have none of a source that has none."""
+    """Share of all samples by stratum; of a source without crops whole images have all."""
     empty = [source for source in sources if (source, False) not in strata]
     if empty:
         raise DataError(f"there is no image to train on of {', '.join(empty)}, which has a share of {sources[empty[0]]:g} of all samples")
+    if crop_share and not any(is_crop for _, is_crop in strata):
+        raise DataError(f"train.regions.crop_share is {crop_share:g}, and there is no zoomed crop: that takes a face or hand of at least "
+                        f"{LEAST_OF_CROP:.2f} x train.resolution / train.regions.max_enlargement pixels, inside of a larger image. Raise max_enlargement, lower the "
+                        f"resolution, give larger images, or set crop_share to 0")
     crops = {source: crop_share if (source, True) in strata else 0.0 for source in sources}
     return {**{(source, False): share * (1 - crops[source]) for source, share in sources.items()},
             **{(source, True): share * crops[source] for source, share in sources.items()}}

@@ -18,7 +18,7 @@ NOTED = 1.1
 def shares_of(pictures: Sequence[Picture], draws_N: np.ndarray) -> tuple[ShareOfSamples, ...]:
     """Shares by source where there are several, by perceived group where somebody is perceived, and of zoomed crops where there are any.
 
-    Before is of the whole images, each once; crops, which are cut out of them, count nothing there.
+    Before, sources and groups have their shares of the whole images; crops, which are cut out of them, have theirs of images and crops together.
 
     Args:
         draws_N: how often each picture is drawn in all steps, or the weight that it is drawn with.
@@ -30,19 +30,19 @@ def shares_of(pictures: Sequence[Picture], draws_N: np.ndarray) -> tuple[ShareOf
     named = [(f"source={source}", sources_N == source) for source in dict.fromkeys(sources_N)] if len(set(sources_N)) > 1 else []
     rows = [_share(name, chosen_N, before_N, draws_N) for name, chosen_N in named]
     rows += [row for attribute in ATTRIBUTES for row in _by_group(attribute, pictures, before_N, draws_N)]
-    return (*rows, *([_share("crops", crops_N, before_N, draws_N)] if crops_N.any() else []))
+    return (*rows, *([_share("crops", crops_N, np.ones(len(pictures)), draws_N)] if crops_N.any() else []))
 
 
 def repetition_note(shares: Sequence[ShareOfSamples]) -> str:
-    """Which perceived group is seen the most times as often as its images alone would have it; empty where none is repeated by much.
+    """Which perceived group, or the crops, are seen the most times as often as their number alone would have it; empty where none is by much.
 
-    The same few people over and over teach their faces: the larger the number, the more images of that group are needed.
+    The same few images over and over teach those images: the larger the number, the more of their kind are needed.
     """
-    groups = [share for share in shares if share.name.partition("=")[0] in ATTRIBUTES and share.before > 0]
-    rarest = max(groups, key=lambda share: share.after / share.before, default=None)
+    repeated = [share for share in shares if not share.name.startswith("source=") and share.before > 0]
+    rarest = max(repeated, key=lambda share: share.after / share.before, default=None)
     if rarest is None or rarest.after / rarest.before < NOTED:
         return ""
-    return (f"{rarest.name} is {rarest.before:.1%} of the images and {rarest.after:.1%} of the samples: its images are seen "
+    return (f"{rarest.name}: {rarest.before:.1%} of the images and {rarest.after:.1%} of the samples, so that each is seen "
             f"{rarest.after / rarest.before:.1f} times as often as their number alone would have it")
 
 

@@ -21,6 +21,10 @@ LEAST_INSIDE = 0.75
 MOST_OF_IMAGE = 0.5
 """Share of the image's area beyond which a crop would be nearly the whole image again, and is left out."""
 
+LEAST_OF_CROP = 1 / 3
+"""Share of a crop's side that its region must have. Where the crop had to be widened beyond that it is no close-up any more (a pair of hips with
+hands, a bust), though its caption would say so, and it is left out."""
+
 PLACEHOLDERS = ("region", "caption")
 
 
@@ -29,7 +33,7 @@ def zoomed_crops(picture: Picture, resolution: int, settings: RegionsSection) ->
 
     The region stands in the middle, unless the image ends there. A crop is as wide as REACH says, and wider where a view of
     `resolution` x `resolution` would otherwise enlarge its pixels by more than `max_enlargement`. Left out are regions that the frame cuts
-    (LEAST_INSIDE), and crops that do not fit into the image or would be more than MOST_OF_IMAGE of it.
+    (LEAST_INSIDE), and crops that do not fit into the image, would be more than MOST_OF_IMAGE of it, or have less than LEAST_OF_CROP of the region.
 
     Raises:
         ConfigError: `crop_caption` is no template.
@@ -68,8 +72,10 @@ def _crop_around(region: Region, size: tuple[int, int], least_side: float) -> Bo
     """The crop in whole pixels, inside of the image; None where it is left out."""
     left, top, right, bottom = region.box
     width, height = size
-    side = math.ceil(max(REACH[region.kind] * max(right - left, bottom - top), least_side))
-    if side > min(size) or side**2 > MOST_OF_IMAGE * width * height or _share_inside(region.box, size) < LEAST_INSIDE:
+    longest = max(right - left, bottom - top)
+    side = math.ceil(max(REACH[region.kind] * longest, least_side))
+    too_wide = side > min(size) or side**2 > MOST_OF_IMAGE * width * height
+    if too_wide or longest < LEAST_OF_CROP * side or _share_inside(region.box, size) < LEAST_INSIDE:
         return None
     x, y = (round(min(max((low + high - side) / 2, 0), length - side)) for low, high, length in ((left, right, width), (top, bottom, height)))
     return x, y, x + side, y + side

@@ -173,6 +173,11 @@ def test_a_source_without_pictures_is_named():
         picture_weights(pictures((3, {})), {"people": 0.75, "general": 0.25}, (), 0.0)
 
 
+def test_a_share_of_crops_where_there_are_none_is_refused():
+    with pytest.raises(DataError, match="crop_share is 0.2, and there is no zoomed crop.*max_enlargement"):
+        picture_weights(pictures((3, {})), {"people": 1.0}, (), 0.2)
+
+
 def test_an_attribute_that_nobody_shows_bounds_nothing():
     weights = picture_weights(pictures((4, {})), {"people": 1.0}, [bound("gender=feminine", 0, 0.5)], 0.0)
     np.testing.assert_allclose(weights, 0.25)
@@ -184,13 +189,19 @@ def test_shares_before_and_after_are_those_of_images_and_draws():
     shares = {each.name: (each.before, each.after) for each in shares_of(chosen, draws)}
     assert shares == {"source=people": (pytest.approx(10 / 15), pytest.approx(19 / 24)), "source=general": (pytest.approx(5 / 15), pytest.approx(5 / 24)),
                       "gender=feminine": (pytest.approx(2 / 8), pytest.approx(9 / 15)), "gender=masculine": (pytest.approx(6 / 8), pytest.approx(6 / 15)),
-                      "crops": (0.0, pytest.approx(3 / 24))}
-    assert repetition_note(shares_of(chosen, draws)).startswith("gender=feminine is 25.0% of the images and 60.0% of the samples: its images are seen 2.4 times")
+                      "crops": (pytest.approx(3 / 18), pytest.approx(3 / 24))}
+    assert repetition_note(shares_of(chosen, draws)).startswith("gender=feminine: 25.0% of the images and 60.0% of the samples, so that each is seen 2.4 times")
 
 
 def test_one_source_of_nobody_has_no_shares_and_no_note():
     shares = shares_of(pictures((4, {})), np.ones(4))
     assert shares == () and repetition_note(shares) == ""
+
+
+def test_few_crops_with_a_large_share_are_noted():
+    chosen = pictures((18, MASCULINE)) + pictures((2, MASCULINE), crop=True)
+    weights = picture_weights(chosen, {"people": 1.0}, (), 0.4)
+    assert repetition_note(shares_of(chosen, weights)).startswith("crops: 10.0% of the images and 40.0% of the samples, so that each is seen 4.0 times")
 
 
 def test_equal_draws_leave_nothing_to_note():

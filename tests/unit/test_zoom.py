@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_bench.data.samples import Box, People, Picture, Region
-from sana_bench.data.zoom import MOST_OF_IMAGE, REACH, check_crop_caption, zoomed_crops
+from sana_bench.data.zoom import LEAST_OF_CROP, MOST_OF_IMAGE, REACH, check_crop_caption, zoomed_crops
 from sana_bench.errors import ConfigError
 from sana_bench.train_config import RegionsSection
 
@@ -30,10 +30,15 @@ def test_a_crop_is_as_wide_as_the_region_asks_and_has_it_in_the_middle():
 
 def test_a_small_region_gets_as_much_around_it_as_keeps_pixels_from_being_blurred():
     """A view of 1024 px of 683 enlarges them 1.5 times."""
-    crop, = zoomed_crops(picture(("hand", (1000, 1000, 1060, 1040))), 1024, SETTINGS)
+    crop, = zoomed_crops(picture(("hand", (1000, 1000, 1240, 1100))), 1024, SETTINGS)
     left, top, right, bottom = crop.crop
     assert crop.size == (683, 683) and 1024 / 683 <= 1.5 < 1024 / 682
-    assert abs((left + right) / 2 - 1030) <= 1 and abs((top + bottom) / 2 - 1020) <= 1
+    assert abs((left + right) / 2 - 1120) <= 1 and abs((top + bottom) / 2 - 1050) <= 1
+
+
+def test_a_region_that_would_be_small_even_in_its_crop_is_no_close_up():
+    """A third of 683 px is 227.7."""
+    assert [len(zoomed_crops(picture(("hand", (1000, 1000, 1100, 1000 + length))), 1024, SETTINGS)) for length in (227, 228)] == [0, 1]
 
 
 @given(st.integers(300, 3000), st.integers(300, 3000), st.floats(-0.2, 1.1), st.floats(-0.2, 1.1), st.floats(0.01, 0.6), st.floats(0.01, 0.6),
@@ -47,6 +52,7 @@ def test_every_crop_is_a_square_of_whole_pixels_inside_that_zooms_without_blurri
         assert all(isinstance(edge, int) for edge in crop.crop) and 0 <= left and 0 <= top and right <= width and bottom <= height
         assert side == bottom - top and crop.size == (side, side)
         assert resolution / side <= enlargement and side**2 <= MOST_OF_IMAGE * width * height
+        assert max(box[2] - box[0], box[3] - box[1]) >= LEAST_OF_CROP * side
         inside = (max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height))
         assert left <= inside[0] + 1 and top <= inside[1] + 1 and right >= inside[2] - 1 and bottom >= inside[3] - 1
 
@@ -59,9 +65,9 @@ def test_a_crop_is_moved_inside_and_none_is_made_of_what_the_frame_cuts():
 
 
 @pytest.mark.parametrize(("size", "box", "resolution", "number"), [
-    ((1024, 1024), (400, 400, 500, 500), 2048, 0),  # 1366 px are needed
-    ((1024, 1024), (400, 400, 500, 500), 1024, 1),  # 683 px, 44 % of the image
-    ((960, 960), (400, 400, 500, 500), 1024, 0),  # 683 px, 51 % of it
+    ((1024, 1024), (400, 400, 900, 900), 2048, 0),  # 1366 px are needed
+    ((1024, 1024), (400, 400, 650, 650), 1024, 1),  # 683 px, 44 % of the image
+    ((960, 960), (400, 400, 650, 650), 1024, 0),  # 683 px, 51 % of it
     ((2048, 2048), (500, 500, 1500, 1500), 1024, 0),  # 1600 px of a face, 61 %
     ((1024, 2048), (300, 500, 800, 1000), 1024, 1),  # 800 px of a tall image
     ((700, 4000), (300, 500, 800, 1000), 1024, 0)])  # wider than the image
@@ -70,7 +76,7 @@ def test_images_that_are_too_small_for_a_crop_have_none(size, box, resolution, n
 
 
 def test_names_count_regions_by_kind_also_over_those_that_are_left_out():
-    whole = picture(("face", (-250, 0, 50, 300)), ("face", (1000, 200, 1300, 500)), ("hand", (100, 1000, 300, 1200)), ("hand", (1500, 1000, 1700, 1200)))
+    whole = picture(("face", (-250, 0, 50, 300)), ("face", (1000, 200, 1300, 500)), ("hand", (100, 1000, 400, 1300)), ("hand", (1500, 1000, 1800, 1300)))
     assert [crop.name for crop in zoomed_crops(whole, 1024, SETTINGS)] == ["a.png#face1", "a.png#hand0", "a.png#hand1"]
 
 
