@@ -190,4 +190,4 @@ def _check_reached(asked: Sequence[Asked], weights_C: np.ndarray) -> None:
                          for bound in each.bounds]
     if problems:
         raise DataError("\n".join(["data.balance cannot be met together with the shares of sources and crops, and with what is undetermined in its share:",
-                                   *problems, "Widen these bounds, change the shares of data.mix, or add images of the groups that fall short to the sources that lack them"]))
+                                   *problems, "Widen these bounds, change the shares of data.mix, or add images of the groups that fall short"]))
