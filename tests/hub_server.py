@@ -21,6 +21,8 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     """Committed, by path."""
     refuses: bool = False
+    head: str = "0" * 40
+    """Commit that every revision of every repository is at."""
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def hub_server() -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             hub.requests.append(("GET", self.path))
-            self.answer({"id": "x", "siblings": []})
+            self.answer({"id": "x", "siblings": [], "sha": hub.head})
 
         def do_POST(self) -> None:
             hub.requests.append(("POST", self.path))

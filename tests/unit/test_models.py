@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import SanaTransformer2DModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sana_bench.config import ModelSection, load_config
 from sana_bench.errors import ConfigError, ModelError, StoreError
 from sana_bench.models import base_digest, base_folder, check_adapter, check_size, load_adapter, load_pipeline
+from sana_bench.shipped import PACKAGE
 from sana_bench.store import Store
 from sana_bench.train import train
+from tests.hub_server import hub_server
 from tests.micro import build_base, write_run
 
 
@@ -52,6 +58,20 @@ def test_base_digest_follows_the_weights(micro, tmp_path):
 def test_a_base_that_cannot_be_pinned_is_refused(section, message):
     with pytest.raises(ModelError, match=message):
         base_folder(section)
+
+
+@pytest.mark.parametrize(("revision", "head", "part"), [
+    ("", "3b" * 20, "main is at this commit now: --set model.revision=" + "3b" * 20), ("v1", "3b" * 20, "v1 is at this commit now"),
+    ("", "main; rm -rf /", "so that the run can be repeated\n")])
+def test_the_commit_that_a_hub_base_is_at_can_be_pasted(tmp_path, revision, head, part):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "SANA_BENCH_OFFLINE"))}
+    with hub_server() as hub:
+        hub.head = head
+        done = subprocess.run([sys.executable, "-m", "sana_bench", "train", "--set", "model.base=owner/name", "--set", f'model.revision="{revision}"',
+                               "--set", f"run.store={tmp_path}"], capture_output=True, text=True, check=False,
+                              env={**clean, "PYTHONPATH": str(PACKAGE.parent), "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf")})
+    assert done.returncode == 2 and part in done.stderr and "Traceback" not in done.stderr
+    assert hub.requests == [("GET", f"/api/models/owner/name/revision/{revision or 'main'}")]
 
 
 def test_a_folder_that_is_no_pipeline_is_one_clear_error(tmp_path):
@@ -92,6 +112,14 @@ def test_a_2k_transformer_without_positional_embedding_is_refused():
     check_size(SimpleNamespace(sample_size=32, interpolation_scale=None, patch_size=1), 1024, 1024)
 
 
+def test_a_positional_embedding_of_another_scale_than_2k_is_refused():
+    for sample_size, scale in ((32, 1.0), (64, 2.0), (128, 1.0)):
+        with pytest.raises(ModelError, match="scaled for another size"):
+            check_size(SimpleNamespace(sample_size=sample_size, interpolation_scale=scale, patch_size=1), 2048, 2048)
+    check_size(SimpleNamespace(sample_size=128, interpolation_scale=2.0, patch_size=1), 4096, 4096)  # the models of 4K
+    check_size(SimpleNamespace(sample_size=32, interpolation_scale=1.0, patch_size=1), 1024, 1024)
+
+
 def test_a_size_that_patches_do_not_fill_is_refused():
     config = SimpleNamespace(sample_size=64, interpolation_scale=1.0, patch_size=2)
     with pytest.raises(ModelError, match="multiples of 64"):
@@ -103,6 +131,17 @@ def test_a_size_that_patches_do_not_fill_is_refused():
 def test_a_bfloat16_checkpoint_is_not_run_in_float16(micro, section):
     with pytest.raises(ModelError, match="bfloat16"):
         load_pipeline(ModelSection(**{"base": str(micro["base"]), "transformer_dtype": "float16", **section}), "cpu")
+
+
+@pytest.mark.parametrize("variant", ["", "half"])
+def test_a_base_that_is_stored_in_bfloat16_is_not_run_in_float16_whatever_it_is_called(micro, tmp_path, variant):
+    base = shutil.copytree(micro["base"], tmp_path / "base")
+    section = ModelSection(base=str(base), transformer_dtype="float16", variant=variant)
+    SanaTransformer2DModel.from_pretrained(base / "transformer").save_pretrained(base / "transformer", variant=variant or None)
+    assert load_pipeline(section.model_copy(update={"variant": ""}), "cpu").transformer.dtype == torch.float16
+    SanaTransformer2DModel.from_pretrained(base / "transformer", dtype=torch.bfloat16).save_pretrained(base / "transformer", variant=variant or None)
+    with pytest.raises(ModelError, match="float16 overflows"):
+        load_pipeline(section, "cpu")
 
 
 def test_weights_that_are_no_safetensors_are_not_loaded(micro, tmp_path):
