@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageEnhance
 
+from sana_bench.data.samples import Draw, Picture
 from sana_bench.store import digest_of
 from sana_bench.train_config import AugmentSection
 
@@ -37,6 +38,11 @@ class Augmentation:
 
 
 UNTOUCHED = Augmentation()
+
+
+def augmentation_of(picture: Picture, draw: Draw, settings: AugmentSection) -> Augmentation:
+    """How a drawn view of a picture looks."""
+    return choose(settings, f"{picture.source}/{picture.name}", draw.view, picture.text)
 
 
 def choose(settings: AugmentSection, key: str, view: int, caption: str) -> Augmentation:

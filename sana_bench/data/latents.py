@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sana_bench.data.augment import Augmentation, choose
+from sana_bench.data.augment import Augmentation, augmentation_of
 from sana_bench.data.samples import Draw, Picture
 from sana_bench.data.views import make_view, view_identity
 from sana_bench.errors import DataError, StoreError
@@ -74,8 +74,7 @@ class LatentCache:
             raise StoreError(f"{path} is missing or damaged ({error}). Delete it to have it encoded again") from error
 
     def augmentation(self, draw: Draw) -> Augmentation:
-        picture = self._pictures[draw.picture]
-        return choose(self._settings, f"{picture.source}/{picture.name}", draw.view, picture.text)
+        return augmentation_of(self._pictures[draw.picture], draw, self._settings)
 
     def _pixels(self, draw: Draw) -> torch.Tensor:
         """(3, H, W) float32 in [-1, 1]."""

@@ -54,6 +54,13 @@ class Batch:
         return Batch(**moved)
 
 
+def drops_caption(settings: TrainSection, generator: torch.Generator) -> bool:
+    """Whether a sample sees the empty caption: the first of all that its generator draws."""
+    import torch
+
+    return torch.rand((), generator=generator).item() < settings.caption_dropout
+
+
 class BatchReader:
     """Reads the batches of one of several processes.
 
@@ -95,7 +102,7 @@ class BatchReader:
         import torch
 
         settings, text = self._settings, self._images.pictures[draw.picture].text
-        dropped = torch.rand((), generator=generator).item() < settings.caption_dropout
+        dropped = drops_caption(settings, generator)
         sigma = draw_sigmas(1, generator, flow_shift=settings.flow_shift, weighting_scheme=settings.weighting_scheme,
                             logit_mean=settings.logit_mean, logit_std=settings.logit_std, mode_scale=settings.mode_scale)
         latents = self._latents.read(draw)
