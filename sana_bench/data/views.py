@@ -38,8 +38,9 @@ def make_view(image: Image.Image, picture: Picture, draw: Draw, augmentation: Au
     Args:
         image: The whole file, upright, RGB.
     """
-    part = image.crop(_whole(picture.crop)) if picture.crop else image
-    return fit_view(part, draw.width, draw.height, fit=picture.fit, focus_y=picture.focus_y, augmentation=augmentation)
+    part = image.crop(_part(picture)) if picture.crop else image
+    fit = _fit_of(picture, part.size, draw.width / draw.height)
+    return fit_view(part, draw.width, draw.height, fit=fit, focus_y=picture.focus_y, augmentation=augmentation)
 
 
 def region_boxes(picture: Picture, draw: Draw, augmentation: Augmentation) -> list[tuple[RegionKind, Box]]:
@@ -47,14 +48,10 @@ def region_boxes(picture: Picture, draw: Draw, augmentation: Augmentation) -> li
 
     The box of a turned region is the upright one around it.
     """
-    left, top, right, bottom = _whole(picture.crop) if picture.crop else (0, 0, *picture.size)
-    size, ratio = (right - left, bottom - top), draw.width / draw.height
-    missing_x, missing_y = _missing(size, ratio) if picture.fit == "pad" else (0, 0)
-    window = _window((size[0] + missing_x, size[1] + missing_y), ratio, picture.focus_y, augmentation)
+    window, (offset_x, offset_y) = _place(picture, draw, augmentation)
     boxes = []
     for region in picture.people.regions:
-        shift_x, shift_y = missing_x // 2 - left, missing_y // 2 - top
-        corners = [window.to_view(x + shift_x, y + shift_y, draw, augmentation.flip) for x in region.box[::2] for y in region.box[1::2]]
+        corners = [window.to_view(x + offset_x, y + offset_y, draw, augmentation.flip) for x in region.box[::2] for y in region.box[1::2]]
         (x_min, x_max), (y_min, y_max) = ((min(along), max(along)) for along in zip(*corners, strict=True))
         box = max(x_min, 0.0), max(y_min, 0.0), min(x_max, float(draw.width)), min(y_max, float(draw.height))
         if box[0] < box[2] and box[1] < box[3]:
@@ -62,9 +59,14 @@ def region_boxes(picture: Picture, draw: Draw, augmentation: Augmentation) -> li
     return boxes
 
 
+def view_enlargement(picture: Picture, draw: Draw, augmentation: Augmentation) -> float:
+    """By which factor `make_view` enlarges the pixels of the file; below 1 it reduces them."""
+    return draw.width / _place(picture, draw, augmentation)[0].width
+
+
 def view_identity(picture: Picture, draw: Draw, augmentation: Augmentation) -> list:
     """Everything that decides the pixels of `make_view` apart from the file, JSON-like. Views that look the same by their settings share it."""
-    return [VERSION, picture.crop and list(_whole(picture.crop)), picture.fit, picture.focus_y, draw.width, draw.height, list(astuple(augmentation))]
+    return [VERSION, list(_part(picture)) if picture.crop else None, picture.fit, picture.focus_y, draw.width, draw.height, list(astuple(augmentation))]
 
 
 def enlargement(size: tuple[int, int], width: int, height: int, *, fit: str = "crop") -> float:
@@ -118,6 +120,31 @@ def _window(size: tuple[int, int], ratio: float, focus_y: float, augmentation: A
                    width * augmentation.kept, height * augmentation.kept, cosine, sine)
 
 
+def _place(picture: Picture, draw: Draw, augmentation: Augmentation) -> tuple[_Window, tuple[int, int]]:
+    """The window of a view, in pixels of the padded part of the file that the picture is; and what to add to pixels of the file to have these."""
+    left, top, right, bottom = _part(picture)
+    size, ratio = (right - left, bottom - top), draw.width / draw.height
+    missing_x, missing_y = _missing(size, ratio) if _fit_of(picture, size, ratio) == "pad" else (0, 0)
+    window = _window((size[0] + missing_x, size[1] + missing_y), ratio, picture.focus_y, augmentation)
+    return window, (missing_x // 2 - left, missing_y // 2 - top)
+
+
+def _part(picture: Picture) -> tuple[int, int, int, int]:
+    """The part of the file that a picture is, in whole pixels."""
+    left, top, right, bottom = map(round, picture.crop or (0, 0, *picture.size))
+    return left, top, right, bottom
+
+
+def _fit_of(picture: Picture, size: tuple[int, int], ratio: float) -> str:
+    """How a picture whose part of the file has that size becomes a view of that ratio.
+
+    Padding continues the background beside a person. In a view that is taller than the picture, as some bucket is by a little, it would repeat
+    feet and hair; there the sides are cut, as long as that costs background alone.
+    """
+    cut = 1 - ratio * size[1] / size[0]
+    return "crop" if picture.fit == "pad" and 0 < cut <= 2 * MARGIN else picture.fit
+
+
 def _cut(image: Image.Image, window: _Window, size: tuple[int, int]) -> Image.Image:
     """The window, resampled to `size` (width, height).
 
@@ -131,11 +158,6 @@ def _cut(image: Image.Image, window: _Window, size: tuple[int, int]) -> Image.Im
     (x_0, y_0), (x_right, y_right), (x_down, y_down) = (window.to_image(*corner) for corner in ((-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5)))
     affine = ((x_right - x_0) / width, (x_down - x_0) / height, x_0, (y_right - y_0) / width, (y_down - y_0) / height, y_0)
     return image.transform((width, height), Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC).resize(size, Image.Resampling.LANCZOS)
-
-
-def _whole(box: Box) -> tuple[int, int, int, int]:
-    left, top, right, bottom = map(round, box)
-    return left, top, right, bottom
 
 
 def _missing(size: tuple[int, int], ratio: float) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from sana_bench.data.augment import Augmentation, augmentation_of
 from sana_bench.data.samples import Box, Draw, Picture, RegionKind
 from sana_bench.data.schedule import StageSchedule
 from sana_bench.data.training_set import TrainingSet
-from sana_bench.data.views import enlargement, make_view, region_boxes
+from sana_bench.data.views import make_view, region_boxes, view_enlargement
 from sana_bench.data.weight_map import region_weights
 from sana_bench.errors import DataError
 from sana_bench.images import read_image, small_webp
@@ -60,7 +60,7 @@ class Tile:
     augmentation: Augmentation
     crop: Box | None
     enlargement: float
-    """By how much a pixel of the file is enlarged by fitting and cutting; below 1 it is reduced."""
+    """By how much pixels of the file are enlarged; below 1 they are reduced."""
     groups: dict[str, str]
     regions: tuple[tuple[RegionKind, Box], ...]
     """In pixels of the view."""
@@ -135,7 +135,7 @@ def make_tile(picture: Picture, draw: Draw, settings: TrainSection, step: int, d
     regions = region_boxes(picture, draw, augmentation)
     return Tile(step=step, source=picture.source, name=picture.name, caption=picture.text.lower().strip(),  # as SanaPipeline encodes it
                 dropped=dropped, draw=draw, augmentation=augmentation, crop=picture.crop,
-                enlargement=enlargement(picture.size, draw.width, draw.height, fit=picture.fit) / augmentation.kept,
+                enlargement=view_enlargement(picture, draw, augmentation),
                 groups=picture.people.groups, regions=tuple(regions), heat=_heat(regions, draw, settings.regions),
                 image=_data_uri(small_webp(view, SMALL_PX, WEBP_QUALITY), "webp"))
 

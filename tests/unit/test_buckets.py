@@ -44,6 +44,14 @@ def test_a_bucket_has_the_area_of_the_square_whole_latents_and_the_way_up_of_its
         assert bucket_of((width, height), resolution, True) == (width, height)
 
 
+def test_sizes_that_the_patches_of_a_transformer_do_not_divide_are_left_out():
+    """At 512 px 672x384 is nearest to 16:9, and 672 is no multiple of 64."""
+    assert bucket_of((1920, 1080), 512, True) == (672, 384)
+    assert bucket_of((1920, 1080), 512, True, multiple=64) == (640, 384)
+    with pytest.raises(ConfigError, match="multiples of 1024"):
+        bucket_of((3, 4), 512, True, multiple=1024)
+
+
 def test_a_resolution_without_sizes_is_one_error_that_names_those_with():
     with pytest.raises(ConfigError, match="512, 1024, 2048, 4096 px, none at 768"):
         bucket_of((3, 4), 768, True)

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from sana_bench.data.augment import UNTOUCHED, Augmentation
 from sana_bench.data.samples import Draw, People, Picture, Region
-from sana_bench.data.views import MARGIN, fit_view, make_view, region_boxes, view_identity
+from sana_bench.data.views import MARGIN, fit_view, make_view, region_boxes, view_enlargement, view_identity
 
 SIZES = st.tuples(st.integers(40, 240), st.integers(40, 240))
 TARGETS = st.tuples(st.sampled_from([32, 64, 96, 160]), st.sampled_from([32, 64, 96, 160]))
@@ -60,9 +60,10 @@ def fit_view_as_it_was(image: Image.Image, width: int, height: int, fit: str, fo
 def test_an_untouched_view_is_to_the_bit_what_it_was_before_there_was_augmentation(size, target, fit, focus_y, seed):
     image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     before = np.asarray(fit_view_as_it_was(image, *target, fit, focus_y))
-    picture = picture_of(size, fit=fit, focus_y=focus_y)
-    assert np.array_equal(np.asarray(make_view(image, picture, Draw(0, 0, *target), UNTOUCHED)), before)
     assert np.array_equal(np.asarray(fit_view(image, *target, fit=fit, focus_y=focus_y)), before)
+    if fit == "crop" or size[0] / size[1] <= target[0] / target[1]:  # the sides of others may be cut in training
+        picture = picture_of(size, fit=fit, focus_y=focus_y)
+        assert np.array_equal(np.asarray(make_view(image, picture, Draw(0, 0, *target), UNTOUCHED)), before)
 
 
 @given(SIZES, TARGETS, FITS, SHARES, GEOMETRY, st.data())
@@ -141,6 +142,32 @@ def test_a_turned_and_reduced_view_is_free_of_aliasing():
     stripes[:, ::2] = 255
     view = make_view(Image.fromarray(stripes), picture_of((512, 512)), Draw(0, 1, 128, 128), Augmentation(angle=7.0))
     assert np.abs(np.asarray(view, np.int16)[2:-2, 2:-2] - 128).max() <= 6
+
+
+def test_a_padded_picture_in_a_taller_view_repeats_no_feet():
+    """Red feet at the lower edge, twice as many rows of them where the edge is mirrored; and no further than sides are background."""
+    image = Image.new("RGB", (100, 150), "blue")
+    image.paste("red", (0, 140, 100, 150))
+    picture = picture_of((100, 150), fit="pad")
+    narrow = np.asarray(make_view(image, picture, Draw(0, 0, 64, 128), UNTOUCHED))
+    assert (narrow[:, :, 0] > 128).sum(axis=0).max() == round(10 * 128 / 150)
+    assert np.array_equal(narrow, np.asarray(fit_view(image, 64, 128)))
+    slim = np.asarray(make_view(image, picture, Draw(0, 0, 32, 128), UNTOUCHED))
+    assert np.array_equal(slim, np.asarray(fit_view(image, 32, 128, fit="pad")))
+
+
+@given(SIZES, TARGETS, FITS, GEOMETRY)
+def test_enlargement_is_that_of_a_region(size, target, fit, augmentation):
+    """By the width of a square in the middle, which is turned as the view is."""
+    x, y = size[0] / 2, size[1] / 2
+    picture = picture_of(size, fit=fit, people=People(regions=(Region(kind="face", box=(x - 1, y - 1, x + 1, y + 1)),)))
+    draw = Draw(0, 1, *target)
+    turned = math.cos(math.radians(augmentation.angle)) + math.sin(math.radians(abs(augmentation.angle)))
+    boxes = region_boxes(picture, draw, augmentation)
+    whole = [box for _, box in boxes if box[0] > 0 and box[1] > 0 and box[2] < draw.width and box[3] < draw.height]
+    for left, _, right, _ in whole:
+        assert view_enlargement(picture, draw, augmentation) == pytest.approx((right - left) / 2 / turned)
+    assert whole or augmentation.kept < 1
 
 
 def test_a_small_crop_shows_what_it_keeps_as_large_as_it_becomes():
