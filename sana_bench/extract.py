@@ -23,7 +23,7 @@ import numpy as np
 
 from sana_bench.features import EXTRACTORS, Extractor, Features, View
 from sana_bench.features.network import Network
-from sana_bench.errors import StoreError
+from sana_bench.errors import SanaBenchError, StoreError
 from sana_bench.progress import Progress, progress
 from sana_bench.provenance import package_versions
 from sana_bench.store import Store, digest_of, write_bytes
@@ -58,6 +58,10 @@ class Look:
     item: Item
     known: dict[str, Features] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
+
+
+Refused = Callable[[Item, SanaBenchError], None]
+"""Told, on a worker thread, of an image that cannot be loaded."""
 
 
 class FoundFeatures(Mapping[str, Features]):
@@ -121,20 +125,27 @@ class FeatureStore:
         self._pool.shutdown(cancel_futures=True)  # extractors that are at work are closed only when they are done
         self._stack.close()
 
-    def features_of(self, items: Sequence[Item], description: str) -> list[Mapping[str, Features]]:
-        """Features of every item by every extractor; what the store has is read, the rest is made, and kept where it may be."""
+    def features_of(self, items: Sequence[Item], description: str, refused: Refused | None = None) -> list[Mapping[str, Features]]:
+        """Features of every item by every extractor; what the store has is read, the rest is made, and kept where it may be.
+
+        An image that cannot be loaded raises its error, or where `refused` is given is told to it and has no features.
+        """
+        without: set[int] = set()
         fresh = [index for index, item in enumerate(items) if self._missing(item)]
         unkept: dict[int, Mapping[str, Features]] = {}
         if fresh:
             with progress(description, len(items), len(items) - len(fresh)) as tracker:
-                looks = self.looks([items[index] for index in fresh], tracker)
-                unkept = {index: self._unkept(look) for index, look in zip(fresh, looks, strict=True)}
-        return [FoundFeatures(self.names, partial(self._path, item), unkept.get(index, {})) for index, item in enumerate(items)]
+                for index, look in zip(fresh, self.looks([items[index] for index in fresh], tracker, refused), strict=True):
+                    unkept[index] = self._unkept(look)
+                    if not look.known:
+                        without.add(index)
+        return [FoundFeatures(() if index in without else self.names, partial(self._path, item), unkept.get(index, {}))
+                for index, item in enumerate(items)]
 
-    def looks(self, items: Sequence[Item], tracker: Progress) -> Iterator[Look]:
-        """Finished looks, in the order of the items, few of which are in memory at once."""
+    def looks(self, items: Sequence[Item], tracker: Progress, refused: Refused | None = None) -> Iterator[Look]:
+        """Finished looks, in the order of the items, few of which are in memory at once; one that was refused knows nothing."""
         later = self._run_later()
-        begun = ahead(self._pool, lambda item: self._begin(item, later), items, 2 * self._num_workers + self._batch_size)
+        begun = ahead(self._pool, lambda item: self._begin(item, later, refused), items, 2 * self._num_workers + self._batch_size)
         for looks in in_groups(begun, self._batch_size):
             for name in later:
                 asked = [look for look in looks if name in look.inputs]
@@ -151,9 +162,16 @@ class FeatureStore:
         needed = {need for name in self.names for need in EXTRACTORS.get(name).needs}
         return [name for name in self.names if name not in needed and makes_network(EXTRACTORS.get(name).make)]
 
-    def _begin(self, item: Item, later: Sequence[str]) -> Look:
+    def _begin(self, item: Item, later: Sequence[str], refused: Refused | None) -> Look:
         """Decode an image and do all that need not wait for others."""
-        view, look = View(item.load(), item.prompt), Look(item)
+        look = Look(item)
+        try:
+            view = View(item.load(), item.prompt)
+        except SanaBenchError as error:
+            if refused is None:
+                raise
+            refused(item, error)
+            return look
         for name in self.names:
             if self._stored(item, name):
                 look.known[name] = _load(self._path(item, name))

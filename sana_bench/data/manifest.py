@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -144,7 +145,7 @@ def load_imagefolder(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise DataError(f'no data source "{folder}".{near_names(str(folder), list(SOURCES))} '
                         f'Embedded: {", ".join(SOURCES)}; or give a folder of images with metadata.jsonl')
-    path = next((folder / name for name in ("metadata.jsonl", "metadata.csv") if (folder / name).exists()), None)
+    path = metadata_file(folder)
     if path is None:
         raise DataError(f"{folder} has no metadata.jsonl: one line an image, such as "
                         f'{{"file_name": "0001.png", "text": "a woman waving"}}')
@@ -153,27 +154,40 @@ def load_imagefolder(folder: Path) -> Manifest:
     return Manifest(source=str(folder), digest=digest, folder=folder, rows=rows)
 
 
-def _check_rows(folder: Path, path: Path) -> tuple[Row, ...]:
-    rows, problems = [], []
+def metadata_file(folder: Path) -> Path | None:
+    """The `metadata.jsonl` or `metadata.csv` of an imagefolder, or None where it has neither."""
+    return next((folder / name for name in ("metadata.jsonl", "metadata.csv") if (folder / name).exists()), None)
+
+
+def read_rows(folder: Path, path: Path) -> Iterator[tuple[int, Row | None, list[str]]]:
+    """Number of each line of the metadata of a folder, its row where it is one, and all that is wrong with it.
+
+    Raises:
+        DataError: the metadata is no text.
+    """
     for number, values in _read_lines(path):
         try:
             row = Row.model_validate(values)
         except ValidationError as error:
-            problems += [f"line {number}: {'.'.join(map(str, problem['loc'])) or 'row'}: {problem['msg']}" for problem in error.errors()]
+            yield number, None, [f"{'.'.join(map(str, problem['loc'])) or 'row'}: {problem['msg']}" for problem in error.errors()]
             continue
         image = (folder / row.file_name).resolve()
         if not image.is_relative_to(folder.resolve()):
-            problems.append(f'line {number}: file_name "{row.file_name}" leaves the folder')
-        elif not image.is_file():
-            problems.append(f'line {number}: no image "{row.file_name}"')
-        rows.append(row)
-    if not rows and not problems:
+            yield number, row, [f'file_name "{row.file_name}" leaves the folder']
+        else:
+            yield number, row, [] if image.is_file() else [f'no image "{row.file_name}"']
+
+
+def _check_rows(folder: Path, path: Path) -> tuple[Row, ...]:
+    lines = list(read_rows(folder, path))
+    problems = [f"line {number}: {problem}" for number, _, found in lines for problem in found]
+    if not lines:
         problems = ["it lists no images"]
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:20])
         more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise DataError(f"{path} cannot be used:\n{shown}{more}")
-    return tuple(rows)
+    return tuple(row for _, row, _ in lines if row is not None)
 
 
 def _read_lines(path: Path) -> list[tuple[int, object]]:
