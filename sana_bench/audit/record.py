@@ -125,7 +125,7 @@ class AuditReport(Versioned):
     token_limit: int
     tokens: str
     """Whose tokenizer counted them."""
-    faults: dict[str, float]
+    faults: dict[str, int | float]
     """From where on something was a fault."""
     findings: tuple[Finding, ...]
     metadata: tuple[MetadataFinding, ...]

@@ -69,8 +69,8 @@ class FaultSection(Section):
     min_words: Annotated[int, Field(ge=0)] = 5
     """Words of a caption."""
     min_plausibility: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Of a hand or a face, as hand_plausibility and face_plausibility rate it. 0.5 is where whole and damaged are equally likely; much less is
-    unusual enough to be looked at."""
+    """Of a hand or a face, as hand_plausibility and face_plausibility rate it. 0.5 is where whole and damaged are equally likely, much less is
+    unusual enough to be looked at: of whole photographs of OpenPeople's people that nothing has learned from, 3 of 30 hands and 3 of 69 faces."""
     max_differing_bits: Annotated[int, Field(ge=0, le=63)] = 12
     """Of 255, between two pictures that look the same."""
 

@@ -43,7 +43,7 @@ def histograms(looks: Sequence[Look], judged: Judged, rules: AuditRules, resolut
     captions = [tokens for look, tokens in zip(looks, judged.num_tokens, strict=True) if look.entry.row.text.strip()]
     short = [min(look.size) for look in looks if look.size]
     enlarged = [look.enlargement for look in looks if look.enlargement is not None]
-    made = (_histogram("short_side", "Short side", "pixels", short, resolution, "below"),
+    made = (_histogram("short_side", "Short side", "pixels", short),
             _histogram("enlargement", f"Enlargement by a view of {resolution} px", "times", enlarged, 1, "above"),
             _histogram("sharpness", "Sharpness", "log10 of a power ratio", [each.sharpness for each in seen], fault.min_sharpness, "below"),
             _histogram("blockiness", "Blocks of compression", "step across over within", [each.blockiness for each in seen], fault.max_blockiness, "above"),

@@ -34,8 +34,8 @@ def run_audit(arguments: Arguments) -> Reply:
     """look through training images for what would teach the wrong thing
 
     Finds images that cannot be read, are too small for the resolution, blurred, strongly compressed or there twice; captions that are missing,
-    short, repeated or beyond what the base reads (300 tokens, by its own tokenizer where it is on this machine); hands and faces that look
-    damaged; and shows how varied people, poses, expressions, angles and light are, with perceived groups in aggregate. The folder need not be
+    short, repeated or beyond what the recipe's base reads (generate.max_sequence_length: 300 tokens of Sana, 64 of tiny-sana, by its own
+    tokenizer where that is on this machine); hands and faces that look damaged; and shows how varied people, poses, expressions, angles and light are, with perceived groups in aggregate. The folder need not be
     usable yet: problems are listed, worst first, with pictures, and nothing is changed. What was looked at is kept, so a stopped audit goes on.
 
     Exit code 0, or 1 where a limit that you declare is broken. All limits are shares of the images, but for min_images:

@@ -166,6 +166,9 @@ def read_rows(folder: Path, path: Path) -> Iterator[tuple[int, Row | None, list[
         DataError: the metadata is no text.
     """
     for number, values in _read_lines(path):
+        if isinstance(values, str):
+            yield number, None, [values]
+            continue
         try:
             row = Row.model_validate(values)
         except ValidationError as error:
@@ -191,7 +194,7 @@ def _check_rows(folder: Path, path: Path) -> tuple[Row, ...]:
 
 
 def _read_lines(path: Path) -> list[tuple[int, object]]:
-    """Line number and content of each non-empty line; broken JSON comes back as text, which no row accepts."""
+    """Line number and content of each non-empty line; what is wrong with broken JSON comes back as text."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -202,7 +205,8 @@ def _read_lines(path: Path) -> list[tuple[int, object]]:
     for number, line in enumerate(text.split("\n"), start=1):  # splitlines would cut at separators that JSON allows in a text
         if line.strip():
             try:
-                lines.append((number, json.loads(line)))
+                values = json.loads(line)
+                lines.append((number, values if isinstance(values, dict) else "no JSON object"))
             except json.JSONDecodeError as error:
                 lines.append((number, f"not JSON: {error}"))
     return lines
