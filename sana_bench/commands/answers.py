@@ -9,7 +9,7 @@ from sana_bench.console import Reply, Table, interval, number
 
 if TYPE_CHECKING:
     from sana_bench.pipeline import RunOutcome
-    from sana_bench.records import MetricResult, Verdict
+    from sana_bench.records import Checkpoint, MetricResult, Verdict
 
 
 def verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
@@ -41,6 +41,24 @@ def result_notes(results: tuple[MetricResult, ...]) -> list[str]:
 
 def _why_none(result: MetricResult) -> str:
     return ", ".join(f"{count} × {reason}" for reason, count in result.unscored_reasons.items())
+
+
+def training_answer(checkpoint: Checkpoint) -> list[str | Table]:
+    """What was trained, how long it took, and what it saw how often."""
+    from sana_bench.data.shares import repetition_note
+    from sana_bench.progress import format_seconds
+
+    lines: list[str | Table] = [f"checkpoint {checkpoint.digest}: {checkpoint.trainer} on {checkpoint.base}"]
+    summary = checkpoint.summary
+    if summary:
+        outside = summary.seconds_outside / max(1e-9, summary.seconds_outside + summary.seconds_inside) if summary.seconds_inside else 0.0
+        lines.append(f"{summary.steps} steps on {summary.num_images} images, {summary.trainable_parameters:,} parameters trained, "
+                     f"{format_seconds(checkpoint.cost.seconds)} in all; of the steps' time {outside:.1%} outside forward, backward and optimizer")
+        if summary.shares:
+            lines.append(Table(("samples", "share of images", "share of samples"),
+                               [(each.name, f"{each.before:.1%}", f"{each.after:.1%}") for each in summary.shares]))
+        lines += filter(None, [repetition_note(summary.shares)])
+    return lines
 
 
 def outcome_reply(outcome: RunOutcome, code: int) -> Reply:

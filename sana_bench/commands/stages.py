@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.commands import PASSED, REGRESSED, STAGE, WHOLE, command
-from sana_bench.commands.answers import outcome_reply, result_notes, result_table
+from sana_bench.commands.answers import outcome_reply, result_notes, result_table, training_answer
 from sana_bench.commands.settings import config_arguments, config_of, gates_argument, refuse_settings, run_or_config_arguments
 from sana_bench.console import Reply
 from sana_bench.usage import Arguments, Parser, UsageError
@@ -44,14 +44,14 @@ def run_train_and_eval(arguments: Arguments) -> Reply:
 def run_train(arguments: Arguments) -> Reply:
     """train the variant that the recipe describes
 
-    The trained weights are kept in the store. `train.trainer=external` takes over a LoRA made elsewhere, and
-    `train.trainer=none` is the base model itself. With `train.num_seeds` so many fine-tunes are made, which differ in their seed alone.
+    The trained weights are kept in the store. `train.trainer=full` trains the weights themselves instead of a LoRA, `external` takes over what
+    was made elsewhere, and `none` is the base model itself. A killed training goes on where it was. With `train.num_seeds` so many fine-tunes are made, which differ in their seed alone.
     """
     from sana_bench.pipeline import train_stage
 
     checkpoints = train_stage(config_of(arguments))
     return Reply(_with_replicates([checkpoint.model_dump(mode="json") for checkpoint in checkpoints]), [
-        *(f"checkpoint {checkpoint.digest}: {checkpoint.trainer} on {checkpoint.base}" for checkpoint in checkpoints),
+        *(part for checkpoint in checkpoints for part in training_answer(checkpoint)),
         "next: sana-bench generate, with the same options"])
 
 

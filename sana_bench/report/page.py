@@ -12,9 +12,10 @@ from typing import TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sana_bench.cards import MetricCard
+from sana_bench.data.shares import repetition_note
 from sana_bench.errors import ReportError
 from sana_bench.prompts import PromptSuite
-from sana_bench.records import BenchmarkResult, Checkpoint, Provenance, RegressionReport, StageCost
+from sana_bench.records import BenchmarkResult, Checkpoint, Provenance, RegressionReport, ShareOfSamples, StageCost
 from sana_bench.report.charts import Attribute, ForestRow, LossCurve, common_reach, forest, loss_curve, perceived_attributes
 from sana_bench.report.guard import Guard, make_guard
 from sana_bench.report.pairs import (ALONE_PX, MAX_THUMB_PAIRS, THUMB_PX, Album, Pair, Shot, WorstPair, make_pairs, open_album,
@@ -75,6 +76,9 @@ class Page:
     forest: list[ForestRow]
     reach: float
     loss: LossCurve | None
+    trained_on: tuple[ShareOfSamples, ...]
+    """How often training saw what, where that differs from the images."""
+    trained_on_note: str
     training: TrainingSeeds | None
     attributes: list[Attribute]
     compositions: tuple[CompositionTable, ...]
@@ -98,6 +102,7 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
     """Gather what is shown; nothing here judges."""
     suite = _optional(candidate.folder / "suite.json", PromptSuite)
     checkpoint = _optional(candidate.folder / "checkpoint.json", Checkpoint)
+    summary = checkpoint.summary if checkpoint else None
     result, album = candidate.result, open_album(candidate, baseline)
     results = [side.result for side in (candidate, candidate.guard) if side]
     pairs = make_pairs(report, candidate, baseline, suite)
@@ -112,7 +117,8 @@ def make_page(report: RegressionReport, candidate: ResultBundle, baseline: Resul
         counts=tuple((OUTCOMES[outcome], tally[outcome]) for outcome in OUTCOMES if tally[outcome]),
         gates=rows_of(in_order(report.gates), results, reach), rows=rows_of(own, results, reach),
         found_and_whole=found_and_whole(candidate, baseline, album),
-        forest=forest(own, reach), reach=reach, loss=loss_curve(checkpoint.summary if checkpoint else None),
+        forest=forest(own, reach), reach=reach, loss=loss_curve(summary),
+        trained_on=summary.shares if summary else (), trained_on_note=repetition_note(summary.shares) if summary else "",
         training=training_seeds(report, candidate),
         attributes=perceived_attributes(candidate, baseline),
         compositions=composition_tables(result, baseline.result if baseline else None), groups=group_tables(result),
