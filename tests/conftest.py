@@ -1,7 +1,8 @@
 """What all tests share: no network, fixed seeds, and the marks.
 
 `weights` needs the embedded assets (`sana-bench assets pull`): without them such a test fails, saying so. `gpu` is skipped
-where there is no CUDA device. `gate` reads a regression report. Deselect with, say, `pytest -m "not weights"`.
+where there is no CUDA device, `slow` where -m does not name it (`pytest -m slow`). `gate` reads a regression report.
+Deselect with, say, `pytest -m "not weights"`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "slow" not in config.getoption("markexpr"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: run it with pytest -m slow"))
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items:
         return

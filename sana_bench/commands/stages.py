@@ -40,12 +40,15 @@ def run_train_and_eval(arguments: Arguments) -> Reply:
 
 
 @command("train", STAGE, config_arguments, "sana-bench train --set train.rank=16",
-         "sana-bench train --set train.trainer=external --set train.weights=lora.safetensors")
+         "sana-bench train --set train.trainer=external --set train.weights=lora.safetensors",
+         "sana-bench train --config my_2k.toml --set train.trainer=external --set train.weights=output/checkpoints/epoch_5_step_900.pth")
 def run_train(arguments: Arguments) -> Reply:
     """train the variant that the recipe describes
 
-    The trained weights are kept in the store. `train.trainer=full` trains the weights themselves instead of a LoRA, `external` takes over what
-    was made elsewhere, and `none` is the base model itself. A killed training goes on where it was. With `train.num_seeds` so many fine-tunes are made, which differ in their seed alone.
+    The trained weights are kept in the store, and a killed training goes on where it was. `train.trainer=full` trains the weights themselves
+    instead of a LoRA. `external` takes over what was trained elsewhere: a LoRA, a folder in diffusers layout, or a checkpoint (.pth) of
+    NVlabs' train.py; with `train.command` it runs a training program first and takes what that leaves. `none` is the base model itself.
+    With `train.num_seeds` so many fine-tunes are made, which differ in their seed alone.
     """
     from sana_bench.pipeline import train_stage
 
