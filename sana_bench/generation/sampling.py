@@ -50,10 +50,15 @@ def prepare_pipeline(pipeline, settings: GenerateSection) -> None:
         raise ModelError(f"a base of the class {family} is drawn with generate.scheduler {needed}, not {settings.scheduler}")
     check_size(pipeline.transformer.config, settings.width, settings.height)
     pipeline.scheduler = build_scheduler(settings)
+    set_tiling(pipeline.vae, settings)
+
+
+def set_tiling(vae, settings: GenerateSection) -> None:
+    """Have the autoencoder decode in the recipe's tiles, if it has any."""
     if settings.vae_tile_size:
         stride = settings.vae_tile_stride or settings.vae_tile_size * 7 // 8 // LATENT_PX * LATENT_PX
-        pipeline.vae.enable_tiling(tile_sample_min_height=settings.vae_tile_size, tile_sample_min_width=settings.vae_tile_size,
-                                   tile_sample_stride_height=stride, tile_sample_stride_width=stride)
+        vae.enable_tiling(tile_sample_min_height=settings.vae_tile_size, tile_sample_min_width=settings.vae_tile_size,
+                          tile_sample_stride_height=stride, tile_sample_stride_width=stride)
 
 
 def sampling_record(settings: GenerateSection, model: ModelSection, device: str) -> dict[str, str | int | float | bool | None]:

@@ -8,38 +8,47 @@ from dataclasses import dataclass
 import torch
 
 from sana_bench.config import RunConfig
-from sana_bench.models import LATENT_PX
+from sana_bench.models import LATENT_PX, check_size
 from sana_bench.plan.architecture import Architecture
 from sana_bench.plan.flops import FlopCounter
-from sana_bench.plan.optimizer_state import EXTRA_STATE, make_optimizer
-from sana_bench.plan.trainee import build_trainee, weights_dtype
-from sana_bench.plan.weightless import materialise, on_meta, simulated
+from sana_bench.plan.optimizer_state import make_optimizer, unsimulated_state
+from sana_bench.plan.trainee import build_trainee
+from sana_bench.plan.weightless import materialise, simulated
+from sana_bench.train_config import StageSection, TrainSection
 from sana_bench.training.flow_matching import flow_matching_loss
 
-WEIGHTS, GRADIENTS, OPTIMIZER, EMA, BUCKETS = "weights", "gradients", "optimizer", "EMA", "DDP buckets"
+WEIGHTS, GRADIENTS, OPTIMIZER, EMA, BUCKETS, GATHERED = "weights", "gradients", "optimizer", "EMA", "DDP buckets", "gathered blocks"
+CUT_BY_FSDP = (WEIGHTS, GRADIENTS, OPTIMIZER, EMA)
+BLOCKS_AT_ONCE = 2
+"""FSDP2 gathers the next block while one is at work."""
 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """What one training step has on the device when most is alive."""
+    """What one training step has on one device when most is alive."""
 
     parts: dict[str, int]
-    """Bytes by part; the peak is their sum."""
+    """Bytes by part."""
     flops: int
-    """Of forward and backward pass, recomputation with gradient checkpointing among them."""
+    """Of forward and backward pass of one batch, recomputation with gradient checkpointing among them."""
+
+    @property
+    def peak(self) -> int:
+        return sum(self.parts.values())
 
 
-def step_memory(architecture: Architecture, config: RunConfig, *, resolution: int, batch_size: int, cuda: bool) -> StepMemory:
+def step_memory(architecture: Architecture, config: RunConfig, stage: StageSection, *, cuda: bool) -> StepMemory:
     """Simulate a training step that is not the first one, so that the optimizer has its state.
 
     Args:
-        resolution: side of the square view in pixels.
-        batch_size: of one process.
+        stage: whose resolution, batch and accumulation are simulated, with square views.
         cuda: for a CUDA device; else for the CPU.
+
+    Raises:
+        SanaBenchError: the transformer cannot be trained as the recipe says.
     """
-    settings = config.train
-    with on_meta(weights_dtype(config)):
-        transformer = build_trainee(architecture, config)
+    settings, transformer = config.train, build_trainee(architecture, config)
+    check_size(transformer.config, stage.resolution, stage.resolution)
     with simulated(cuda) as ledger:
         materialise(transformer)
         ledger.claim(WEIGHTS, (*transformer.parameters(), *transformer.buffers()))
@@ -47,25 +56,22 @@ def step_memory(architecture: Architecture, config: RunConfig, *, resolution: in
         optimizer = make_optimizer(settings, trained, cuda)
         _make_state(optimizer, trained)
         ledger.claim(OPTIMIZER, _state_of(optimizer))
-        kept = _beside(settings, trained)
-        for part, tensor in kept.items():
+        beside = {part: torch.empty(size, dtype=torch.uint8) for part, size in _beside(settings, trained).items()}
+        for part, tensor in beside.items():
             ledger.claim(part, [tensor])
-        moment, inputs = ledger.now(), _inputs(transformer, config, resolution, batch_size)
-        if settings.gradient_accumulation_steps > 1:  # the gradients of earlier micro-batches stay while a later one is worked on
+        moment, inputs = ledger.now(), _inputs(transformer, config, stage)
+        if stage.gradient_accumulation_steps > 1:  # the gradients of earlier batches of the step are there while a later one is worked on
             _add_gradients(trained)
-        with FlopCounter() as counter, _autocast(settings.mixed_precision):
-            loss = flow_matching_loss(transformer, *inputs)
-        with counter:
+        with FlopCounter() as counter:
+            with torch.autocast("cpu", torch.bfloat16) if settings.mixed_precision == "bf16" else nullcontext():
+                loss = flow_matching_loss(transformer, *inputs)
             loss.backward()
         ledger.claim(GRADIENTS, [parameter.grad for parameter in trained])
         del loss, inputs
         torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
         optimizer.step()
-        return StepMemory(ledger.peak_since(moment), counter.total)
-
-
-def _autocast(mixed_precision: str):
-    return torch.autocast("cpu", torch.bfloat16) if mixed_precision == "bf16" else nullcontext()
+        parts = ledger.peak_since(moment)
+    return StepMemory(_cut(parts, transformer, settings), counter.total)
 
 
 def _add_gradients(trained: list[torch.nn.Parameter]) -> None:
@@ -84,19 +90,27 @@ def _state_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     return [value for slots in optimizer.state.values() for value in slots.values() if isinstance(value, torch.Tensor)]
 
 
-def _beside(settings, trained: list[torch.nn.Parameter]) -> dict[str, torch.Tensor]:
-    """One tensor for each further part that lies on the device all the time."""
-    number = sum(parameter.numel() for parameter in trained)
-    sizes = {OPTIMIZER: EXTRA_STATE[settings.optimizer](trained), EMA: 4 * number if settings.ema_decay else 0,
-             BUCKETS: 4 * number if settings.num_processes > 1 and settings.strategy == "ddp" else 0}
-    return {part: torch.empty(size, dtype=torch.uint8) for part, size in sizes.items() if size}
+def _beside(settings: TrainSection, trained: list[torch.nn.Parameter]) -> dict[str, int]:
+    """Bytes of further parts that lie on the device all the time."""
+    size = 4 * sum(parameter.numel() for parameter in trained)
+    is_copied = settings.num_processes > 1 and settings.strategy == "ddp"
+    return {OPTIMIZER: unsimulated_state(settings.optimizer, trained), EMA: size if settings.ema_decay else 0, BUCKETS: size if is_copied else 0}
 
 
-def _inputs(transformer: torch.nn.Module, config: RunConfig, resolution: int, batch_size: int) -> tuple[torch.Tensor, ...]:
+def _inputs(transformer: torch.nn.Module, config: RunConfig, stage: StageSection) -> tuple[torch.Tensor, ...]:
     """Arguments of `flow_matching_loss` after the transformer."""
-    side, channels = resolution // LATENT_PX, transformer.config.in_channels
-    dtype = weights_dtype(config) if config.train.mixed_precision == "no" else torch.float32
-    latents = torch.empty(batch_size, channels, side, side, dtype=dtype)
-    embeds = torch.empty(batch_size, config.generate.max_sequence_length, transformer.config.caption_channels, dtype=dtype)
-    mask = torch.empty(batch_size, config.generate.max_sequence_length, dtype=torch.int64)
-    return latents, torch.empty_like(latents), torch.empty(batch_size), embeds, mask
+    side, tokens = stage.resolution // LATENT_PX, config.generate.max_sequence_length
+    dtype = transformer.dtype if config.train.mixed_precision == "no" else torch.float32
+    latents = torch.empty(stage.train_batch_size, transformer.config.in_channels, side, side, dtype=dtype)
+    embeds = torch.empty(stage.train_batch_size, tokens, transformer.config.caption_channels, dtype=dtype)
+    mask = torch.empty(stage.train_batch_size, tokens, dtype=torch.int64)
+    return latents, torch.empty_like(latents), torch.empty(stage.train_batch_size), embeds, mask
+
+
+def _cut(parts: dict[str, int], transformer: torch.nn.Module, settings: TrainSection) -> dict[str, int]:
+    """What one of several processes has under FSDP2: its share, and the blocks that are at work whole."""
+    if settings.num_processes == 1 or settings.strategy == "ddp":
+        return parts
+    block = sum(parameter.nbytes for parameter in transformer.transformer_blocks[0].parameters())
+    shares = {part: size // settings.num_processes if part in CUT_BY_FSDP else size for part, size in parts.items()}
+    return {**shares, GATHERED: BLOCKS_AT_ONCE * block}
