@@ -1,8 +1,12 @@
-"""Optimizers by name: each trains, and goes on from a file as if it had never stopped."""
+"""Optimizers by name: each trains, and goes on from a file as if it had never stopped.
+
+bitsandbytes is not among what the tests install, since diffusers loads it wherever it is, which costs every start seconds.
+"""
 
 from __future__ import annotations
 
 import builtins
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -13,7 +17,8 @@ from sana_bench.training.checkpoints import load_training_state, save_training_s
 from sana_bench.training.loop import Trainee
 from sana_bench.training.optimizers import build_optimizer
 
-NAMES = ("adamw", "adamw_8bit", "came")
+needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed (pip install sana-bench[optimizers])")
+NAMES = ("adamw", pytest.param("adamw_8bit", marks=needs_bitsandbytes), "came")
 
 
 def start(name: str) -> Trainee:
@@ -50,6 +55,7 @@ def test_a_resumed_optimizer_goes_on_bit_for_bit(name, tmp_path):
         assert torch.equal(mine, expected)
 
 
+@needs_bitsandbytes
 def test_eight_bits_are_what_the_state_is_kept_in():
     trainee = start("adamw_8bit")
     train(trainee, 1)
