@@ -105,7 +105,7 @@ def _head(entry: Entry, resolution: int) -> Look:
 
 
 def _about_file(error: SanaBenchError, path: Path) -> str:
-    """The message without the folder that the file lies in, which is nobody's business."""
+    """The message without the folder, which the report names once."""
     return str(error).removeprefix(f"{path} ").replace(str(path), path.name)
 
 

@@ -1,4 +1,4 @@
-"""The images to look at as the page shows them: small, with a close-up of the hand or face in question and with what it is a copy of."""
+"""The images to look at as the page shows them: small, with a close-up of a hand or face in question, keypoints over it, and what it is a copy of."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _shots(facts: ImageFacts, looks: Mapping[str, Look]) -> tuple[Shot, ...]:
     if look.seen is None:
         return ()
     picture, width, height = _decoded(look)
-    strokes = _strokes(look, width, height)
+    strokes = _strokes(look, width, height) if any(fault.part is not None for fault in facts.faults) else ()
     shots = [_shot("whole", picture, (0, 0, width, height), strokes, WHOLE_PX)]
     for fault in facts.faults:
         if fault.part is not None:

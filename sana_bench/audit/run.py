@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sana_bench.audit import summary
-from sana_bench.audit.captions import token_counter
+from sana_bench.audit.captions import TokenCounter, token_counter
 from sana_bench.audit.faults import Judged, in_order_of_need, judge
 from sana_bench.audit.folder import AuditFolder, read_folder
 from sana_bench.audit.html import render_audit
@@ -50,20 +50,25 @@ def audit(source: str, config: RunConfig, rules: AuditRules, resolution: int, ou
     store, device = Store(config.run.store), resolve_device(config.run.device)
     folder = read_folder(source, store)
     looks = look_at(folder.entries, resolution, store, device, config.run.num_workers)
-    counter, token_limit = token_counter(config.model), config.generate.max_sequence_length
+    report = make_report(folder, looks, rules, resolution, token_counter(config.model), config.generate.max_sequence_length, device)
+    return AuditOutcome(report, write_report(report, looks, out or Path(config.run.reports) / f"audit-{_slug(folder)}"))
+
+
+def make_report(folder: AuditFolder, looks: Sequence[Look], rules: AuditRules, resolution: int, counter: TokenCounter, token_limit: int,
+                device: str) -> AuditReport:
+    """What was seen, as a record."""
     judged = judge(looks, rules.fault, resolution, counter, token_limit)
     found, perceived = summary.findings(looks, judged), summary.perceived_groups(looks)
     limits = summary.limit_outcomes(rules.limit, looks, found, folder.problems, perceived)
     names = [look.entry.row.file_name for look in looks]
-    report = AuditReport(
-        source=source, resolution=resolution, num_images=len(looks), num_readable=summary.num_readable(looks), token_limit=token_limit, tokens=counter.note,
-        faults=rules.fault.model_dump(), findings=found,
+    return AuditReport(
+        source=folder.source, resolution=resolution, num_images=len(looks), num_readable=summary.num_readable(looks), token_limit=token_limit,
+        tokens=counter.note, faults=rules.fault.model_dump(), findings=found,
         metadata=tuple(MetadataFinding(line=each.line, message=each.message, caption=each.caption) for each in folder.problems),
         histograms=summary.histograms(looks, judged, rules, resolution, token_limit), varieties=summary.varieties(looks), perceived=perceived,
         duplicates=_named(judged.duplicates, names), near_duplicates=_named(judged.near_duplicates, names), limits=limits,
         passed=all(each.held for each in limits), look_at=tuple(in_order_of_need(dict(zip(names, judged.faults, strict=True)))),
         images=_facts(looks, judged), provenance=collect_provenance(device, {f"extractor {name}": EXTRACTORS.get(name).digest() for name in in_order(EXTRACTED)}))
-    return AuditOutcome(report, _write(report, looks, out or Path(config.run.reports) / f"audit-{_slug(folder)}"))
 
 
 def _named(groups: Sequence[Sequence[int]], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -90,8 +95,8 @@ def _slug(folder: AuditFolder) -> str:
     return re.sub(r"[^a-z0-9_.]+", "-", name.lower()).strip("-.") or "folder"
 
 
-def _write(report: AuditReport, looks: Sequence[Look], out: Path) -> Path:
-    """The page first: where the record is, both are."""
+def write_report(report: AuditReport, looks: Sequence[Look], out: Path) -> Path:
+    """Write page and record into a folder; the page first, so that where the record is both are."""
     by_name = {look.entry.row.file_name: look for look in looks}
     pictures = show(report, by_name)
     write_bytes(out / PAGE_FILE, render_audit(report, pictures).encode())

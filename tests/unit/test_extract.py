@@ -241,6 +241,20 @@ def test_an_image_that_cannot_be_read_is_an_error_and_what_was_made_stays(counti
     assert 1 not in decoded and 2 not in decoded and 39 in decoded  # those after it were not begun
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_images_that_cannot_be_read_are_told_of_and_passed_over_where_asked(counting, tmp_path, batch_size):
+    def broken() -> np.ndarray:
+        raise StoreError("this image is damaged")
+
+    told: dict[str, str] = {}
+    items = [Item("broken", "", broken), item(1, []), Item("also broken", "", broken), item(2, [])]
+    with FeatureStore(Store(tmp_path), ["test_network"], "cpu", 2, batch_size) as features:
+        found = features.features_of(items, "look", lambda each, error: told.update({each.identity: str(error)}))
+    assert told == dict.fromkeys(("broken", "also broken"), "this image is damaged")
+    assert values([found[1], found[3]]) == [[1, 48, 1], [2, 96, 2]]
+    assert [len(each) for each in found] == [0, 2, 0, 2] and "test_plain" not in found[0]
+
+
 def test_no_more_are_begun_than_may_be():
     from concurrent.futures import ThreadPoolExecutor
 
