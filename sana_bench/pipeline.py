@@ -134,7 +134,8 @@ def check_inputs(config: RunConfig, parts: Sequence[Part]) -> None:
     check_budgets(config.compare)
     if config.gate:
         check_gates(config.gate, judgeable_parts(parts))
-    check_apart(config.data.training, config.data.reference)
+    for source in config.data.sources:
+        check_apart(source, config.data.reference)
     name, folder = _baseline(config)
     if folder:
         for part, place in zip(parts, (folder, folder / GUARD_FOLDER), strict=False):
