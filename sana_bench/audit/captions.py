@@ -41,7 +41,7 @@ def token_counter(model: ModelSection) -> TokenCounter:
     if counter:
         return TokenCounter(counter, f"tokens are those of {model.base}")
     return TokenCounter(_load(base_folder(ModelSection()) / "tokenizer"),
-                        f"tokens are those of {TINY_SANA}, another tokenizer than that of {model.base}, whose files are not on this machine: counts will differ")
+                        f"tokens are those of {TINY_SANA}, another tokenizer than that of {model.base}, which is not on this machine: counts will differ")
 
 
 def _tokenizer_folder(model: ModelSection) -> Path | None:

@@ -41,7 +41,8 @@ def columns(histogram: Histogram) -> list[Column]:
         if count:
             height = (BOTTOM - TOP) * count / most
             words = f"{number(low)} to {number(high)} {histogram.unit}: {count} image(s)"
-            made.append(Column(round(LEFT + step * index + 0.5, 1), round(BOTTOM - height, 1), round(step - 1, 1), round(height, 1), _bad(histogram, low, high), words))
+            made.append(Column(round(LEFT + step * index + 0.5, 1), round(BOTTOM - height, 1), round(step - 1, 1), round(height, 1),
+                               _bad(histogram, low, high), words))
     return made
 
 

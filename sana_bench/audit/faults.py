@@ -81,13 +81,13 @@ def _of_pixels(look: Look, rules: FaultSection, resolution: int) -> list[Fault]:
     if seen is None:
         return faults
     if seen.sharpness < rules.min_sharpness:
-        faults.append(Fault(kind="blurred", reason=f"sharpness {seen.sharpness:.2f}, below {rules.min_sharpness:g}", badness=rules.min_sharpness - seen.sharpness))
+        faults.append(Fault(kind="blurred", reason=f"sharpness {seen.sharpness:.2f}, below {rules.min_sharpness:g}", badness=-seen.sharpness))
     if seen.blockiness > rules.max_blockiness:
         faults.append(Fault(kind="compressed", reason=f"steps across blocks {seen.blockiness:.2f} times those within, above {rules.max_blockiness:g}",
                             badness=seen.blockiness))
     if look.enlargement > 1:
-        faults.append(Fault(kind="below_resolution", reason=f"{look.size[0]} x {look.size[1]}: a view of {resolution} px enlarges it {look.enlargement:.2f} times",
-                            badness=look.enlargement))
+        enlarges = f"{look.size[0]} x {look.size[1]}: a view of {resolution} px enlarges it {look.enlargement:.2f} times"
+        faults.append(Fault(kind="below_resolution", reason=enlarges, badness=look.enlargement))
     return faults + [fault for part in PARTS for fault in _implausible(part, seen.plausibility[part], rules.min_plausibility)]
 
 
@@ -96,7 +96,7 @@ def _implausible(part: str, values: tuple[float, ...], least: float) -> list[Fau
         return []
     worst = int(np.argmin(values))
     which = f"{part} {worst + 1} of {len(values)}" if len(values) > 1 else part
-    return [Fault(kind=f"implausible_{part}s", reason=f"{which}: plausibility {values[worst]:.2f}, below {least:g}", badness=least - values[worst], part=worst)]
+    return [Fault(kind=f"implausible_{part}s", reason=f"{which}: plausibility {values[worst]:.2f}, below {least:g}", badness=-values[worst], part=worst)]
 
 
 def _of_caption(look: Look, num_tokens: int, rules: FaultSection, token_limit: int) -> list[Fault]:
@@ -112,8 +112,8 @@ def _of_caption(look: Look, num_tokens: int, rules: FaultSection, token_limit: i
 
 
 def _near(looks: Sequence[Look], most_bits: int) -> list[list[int]]:
-    """Groups of pictures that look the same, the largest first; of files of one content the first stands for all."""
-    first_of = {look.content: index for index, look in reversed(list(enumerate(looks))) if look.seen}
+    """Groups of pictures that look the same, the largest first; of files of one content the first stands for all. What shows one colour is left out."""
+    first_of = {look.content: index for index, look in reversed(list(enumerate(looks))) if look.seen and look.seen.bits_4.any()}
     indices = sorted(first_of.values())
     if len(indices) < 2:
         return []
@@ -140,6 +140,6 @@ def in_order_of_need(faults: Mapping[str, Sequence[Fault]]) -> list[str]:
     """Files with faults, by file: the worst of each kind, gravest kind first, then the second worst of each, and so on."""
     places = []
     for severity, kind in enumerate(KINDS):
-        of_kind = sorted(((fault.badness, name) for name, each in faults.items() for fault in each if fault.kind == kind), key=lambda found: (-found[0], found[1]))
+        of_kind = sorted((-fault.badness, name) for name, each in faults.items() for fault in each if fault.kind == kind)
         places += [(rank, severity, name) for rank, (_, name) in enumerate(of_kind)]
     return list(dict.fromkeys(name for _, _, name in sorted(places)))

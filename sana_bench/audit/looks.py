@@ -28,6 +28,8 @@ from sana_bench.store import Store
 
 EXTRACTED = ("texture", "perceptual_hash", "light", "pose", "hand_evidence", "face_evidence", *(each.extractor for each in ATTRIBUTES.values()))
 PARTS = ("face", "hand")
+MAX_SIDE = 12_000
+"""Pixels. Detectors look at squares, and the square around a long strip of few pixels would take all memory."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ def _head(entry: Entry, resolution: int) -> Look:
         return Look(entry, "", None, None, f"cannot be opened: {error.strerror}")
     except DataError as error:
         return Look(entry, "", None, None, _about_file(error, entry.path))
-    return Look(entry, content, size, enlargement(size, resolution, resolution, fit=entry.row.fit))
+    enlarged = enlargement(size, resolution, resolution, fit=entry.row.fit)
+    if max(size) > MAX_SIDE:
+        return Look(entry, "", size, enlarged, f"has {size[0]}x{size[1]} pixels; sides of at most {MAX_SIDE:,} are read")
+    return Look(entry, content, size, enlarged)
 
 
 def _about_file(error: SanaBenchError, path: Path) -> str:

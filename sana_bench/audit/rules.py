@@ -55,7 +55,7 @@ class LimitSection(Section):
     """Images with a face below `fault.min_plausibility`."""
     max_implausible_hands: Share = None
     group: tuple[Annotated[BalanceSection, AfterValidator(_check_group)], ...] = ()
-    """Bounds on the share of perceived groups, among the images in which the attribute is perceived at all."""
+    """Bounds on the share of perceived groups as they are seen, uncorrected, among the images in which the attribute is perceived at all."""
 
 
 class FaultSection(Section):

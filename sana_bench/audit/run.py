@@ -68,7 +68,8 @@ def make_report(folder: AuditFolder, looks: Sequence[Look], rules: AuditRules, r
         histograms=summary.histograms(looks, judged, rules, resolution, token_limit), varieties=summary.varieties(looks), perceived=perceived,
         duplicates=_named(judged.duplicates, names), near_duplicates=_named(judged.near_duplicates, names), limits=limits,
         passed=all(each.held for each in limits), look_at=tuple(in_order_of_need(dict(zip(names, judged.faults, strict=True)))),
-        images=_facts(looks, judged), provenance=collect_provenance(device, {f"extractor {name}": EXTRACTORS.get(name).digest() for name in in_order(EXTRACTED)}))
+        images=_facts(looks, judged),
+        provenance=collect_provenance(device, {f"extractor {name}": EXTRACTORS.get(name).digest() for name in in_order(EXTRACTED)}))
 
 
 def _named(groups: Sequence[Sequence[int]], names: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -45,9 +46,9 @@ class Respect:
     """Features and (width, height) -> class, or None where the image says nothing of it."""
 
 
-def num_people(features: Mapping[str, Features], size: tuple[int, int]) -> str:
-    """By the faces or, where there are more of them, the poses that are found."""
-    number = max(len(features["faces"]["keypoints"]), len(features["pose"]["keypoints"]))
+def number_of(extractor: str, features: Mapping[str, Features], size: tuple[int, int]) -> str:
+    """How many faces or hands are found."""
+    number = len(features[extractor]["keypoints"])
     return str(number) if number < 3 else "3 or more"
 
 
@@ -138,7 +139,8 @@ def light_side(features: Mapping[str, Features], size: tuple[int, int]) -> str |
 
 
 RESPECTS = {
-    "people": Respect("People found", ("0", "1", "2", "3 or more"), num_people),
+    "faces": Respect("Faces found", ("0", "1", "2", "3 or more"), partial(number_of, "faces")),
+    "hands": Respect("Hands found", ("0", "1", "2", "3 or more"), partial(number_of, "hands")),
     "framing": Respect("Framing", ("head and shoulders", "to the hips", "to the knees", "whole body"), framing),
     "pose": Respect("Pose", ("arms down, legs straight", "an arm raised", "knees bent"), posture),
     "expression": Respect("Expression", ("calm", *(name for name, _, _ in EXPRESSIONS)), expression),

@@ -17,12 +17,13 @@ RESOLUTION, MOST_LISTED = 2048, 10
 
 
 def _audit_arguments(parser: Parser) -> None:
-    parser.add_argument("source", metavar="FOLDER", nargs="?", default="", help="a folder of images, with or without metadata.jsonl, or an embedded source such "
-                        "as openpeople:training (default: the recipe's data.training)")
+    parser.add_argument("source", metavar="FOLDER", nargs="?", default="", help="a folder of images, with or without metadata.jsonl, or an embedded "
+                        "source such as openpeople:training (default: the recipe's data.training)")
     parser.add_argument("--resolution", metavar="PX", type=int, default=RESOLUTION, help=f"side of the square that training will see (default: {RESOLUTION})")
     parser.add_argument("--limits", metavar="FILE", type=Path, help="what must hold: a TOML file with tables [limit] and [fault]")
     parser.add_argument("--limit", metavar="NAME=VALUE", action="append", default=[], dest="limits_given",
-                        help="one limit, such as max_blurred=0.05, or the least share of a perceived group, such as gender=feminine=0.3; may be given many times")
+                        help="one limit, such as max_blurred=0.05, or the least share of a perceived group, such as gender=feminine=0.3; may be given many "
+                        "times")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where audit.json and audit.html go (default: audit-<name> in the folder of reports)")
     config_arguments(parser)
 
@@ -35,14 +36,15 @@ def run_audit(arguments: Arguments) -> Reply:
 
     Finds images that cannot be read, are too small for the resolution, blurred, strongly compressed or there twice; captions that are missing,
     short, repeated or beyond what the recipe's base reads (generate.max_sequence_length: 300 tokens of Sana, 64 of tiny-sana, by its own
-    tokenizer where that is on this machine); hands and faces that look damaged; and shows how varied people, poses, expressions, angles and light are, with perceived groups in aggregate. The folder need not be
-    usable yet: problems are listed, worst first, with pictures, and nothing is changed. What was looked at is kept, so a stopped audit goes on.
+    tokenizer where that is on this machine); hands and faces that look damaged. Shows how varied poses, expressions, angles and light are, and
+    perceived groups in aggregate. The folder need not be usable yet: problems are listed, worst first, with pictures, and nothing in it is
+    changed. What was looked at is kept, so a stopped audit goes on.
 
     Exit code 0, or 1 where a limit that you declare is broken. All limits are shares of the images, but for min_images:
       min_images, min_share_at_resolution, min_faces, min_hands, max_unreadable, max_missing_captions, max_captions_without_image,
       max_bad_lines, max_short_captions, max_long_captions, max_duplicate_captions, max_blurred, max_compressed, max_duplicates,
       max_near_duplicates, max_implausible_faces, max_implausible_hands
-    In a limits file they stand under [limit]; [[limit.group]] has a group, min_share and max_share; and under [fault] stands from where on
+    In a limits file they stand under [limit]; [[limit.group]] has a group (gender=feminine), min_share and max_share; and under [fault] stands from where on
     something is a fault: min_sharpness, max_blockiness, min_words, min_plausibility, max_differing_bits.
     """
     from sana_bench.audit.rules import load_rules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from sana_bench.audit.duplicates import near_groups, same_groups
 from sana_bench.audit.faults import in_order_of_need
 from sana_bench.audit.folder import read_folder
 from sana_bench.audit.record import Fault, Finding, Histogram, PerceivedGroups
-from sana_bench.audit.rules import LimitSection, load_rules
-from sana_bench.cli import main
+from sana_bench.audit.rules import FaultSection, LimitSection, load_rules
+from sana_bench.cli import COMMANDS, main
 from sana_bench.config import ModelSection
 from sana_bench.errors import ConfigError, DataError
 from sana_bench.features import View
@@ -111,14 +112,15 @@ def hash_of(image: Image.Image) -> np.ndarray:
 def shapes(seed: int) -> Image.Image:
     rng, image = np.random.default_rng(seed), Image.new("RGB", (400, 300), "grey")
     for _ in range(12):
-        left, top, right, bottom = rng.integers(0, 300, 4)
-        ImageDraw.Draw(image).ellipse((min(left, right), min(top, bottom), max(left, right) + 20, max(top, bottom) + 20), fill=tuple(rng.integers(0, 255, 3).tolist()))
+        (left, right), (top, bottom) = np.sort(rng.integers(0, 300, (2, 2))).tolist()
+        ImageDraw.Draw(image).ellipse((left, top, right + 20, bottom + 20), fill=tuple(rng.integers(0, 255, 3).tolist()))
     return image
 
 
 def test_a_hash_stays_when_a_picture_is_resized_and_changes_with_the_picture() -> None:
     first, other = shapes(0), shapes(1)
-    copies = [first.resize((200, 150), Image.Resampling.LANCZOS), first.resize((900, 700)), first.filter(ImageFilter.GaussianBlur(2)), first.point(lambda value: value * 0.8)]
+    copies = [first.resize((200, 150), Image.Resampling.LANCZOS), first.resize((900, 700)), first.filter(ImageFilter.GaussianBlur(2)),
+              first.point(lambda value: value * 0.8)]
     assert hash_of(first).shape == (4,) and hash_of(first).dtype == np.uint64
     assert max(int(differing_bits(hash_of(each), hash_of(first))) for each in copies) <= 12 < 60 < int(differing_bits(hash_of(other), hash_of(first)))
     assert not hash_of(Image.new("RGB", (50, 70), (13, 200, 90))).any()
@@ -159,8 +161,8 @@ def findings(**counts: float) -> list[Finding]:
     return [Finding(kind=kind, title="", num_images=0, share=counts.get(kind, 0.0)) for kind in KINDS]
 
 
-PERCEIVED = [PerceivedGroups(attribute="gender", classes=("feminine", "masculine"), counts=(3, 1), shares=(0.75, 0.25), corrected_shares=None, num_undetermined=0,
-                             undetermined_share=0.0, undetermined_reasons={}),
+PERCEIVED = [PerceivedGroups(attribute="gender", classes=("feminine", "masculine"), counts=(3, 1), shares=(0.75, 0.25), corrected_shares=None,
+                             num_undetermined=0, undetermined_share=0.0, undetermined_reasons={}),
              PerceivedGroups(attribute="age", classes=("under_30", "30_to_50", "over_50"), counts=(0, 0, 0), shares=None, corrected_shares=None,
                              num_undetermined=4, undetermined_share=1.0, undetermined_reasons={"no face found": 4})]
 
@@ -178,6 +180,11 @@ def test_every_limit_is_measured() -> None:
     assert len(summary.limit_outcomes(strict, [], findings(), [], PERCEIVED)) == len(LimitSection.model_fields) - 1
 
 
+def test_the_help_names_every_limit_and_every_fault() -> None:
+    words = set(re.findall(r"\w+", COMMANDS["audit"].run.__doc__))
+    assert {*LimitSection.model_fields, *FaultSection.model_fields} <= words
+
+
 def test_limits_of_the_command_line_go_over_those_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "limits.toml"
     path.write_text('[limit]\nmax_blurred = 0.1\nmin_faces = 0.5\n[[limit.group]]\ngroup = "gender=feminine"\nmin_share = 0.2\n[fault]\nmin_words = 3\n')
@@ -187,8 +194,9 @@ def test_limits_of_the_command_line_go_over_those_of_a_file(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("limit", "message"), [
-    ("max_blured=0.1", 'limit.max_blured: unknown key. Did you mean "max_blurred"?'), ("max_blurred=2", "less than or equal to 1"), ("max_blurred", "takes name=value"),
-    ("max_blurred=few", "takes name=value"), ("=0.5", "takes name=value"), ("gender=female=0.5", 'Did you mean "gender=feminine"?'), ("max_blurred=nan", "finite")])
+    ("max_blured=0.1", 'limit.max_blured: unknown key. Did you mean "max_blurred"?'), ("max_blurred=2", "less than or equal to 1"),
+    ("max_blurred", "takes name=value"), ("max_blurred=few", "takes name=value"), ("=0.5", "takes name=value"), ("gender=female=0.5", 'Did you mean "gender=feminine"?'),
+    ("max_blurred=nan", "finite")])
 def test_a_wrong_limit_is_one_error(limit: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_rules(None, [limit])
@@ -206,7 +214,8 @@ def test_a_wrong_limits_file_is_one_error(tmp_path: Path, content: str, message:
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--limit", "max_blured=0.1"], 'Did you mean "max_blurred"?'), (["--limits", "nowhere.toml"], "no limits file"), (["--resolution", "0"], "--resolution takes")])
+    (["--limit", "max_blured=0.1"], 'Did you mean "max_blurred"?'), (["--limits", "nowhere.toml"], "no limits file"),
+    (["--resolution", "0"], "--resolution takes")])
 def test_a_wrong_command_line_ends_before_anything_is_looked_at(tmp_path: Path, words: list[str], message: str, capfd: pytest.CaptureFixture[str]) -> None:
     picture(tmp_path, "mine/a.png")
     assert main(["audit", str(tmp_path / "mine"), "--set", f"run.store={tmp_path / 'store'}", "--out", str(tmp_path / "out"), *words]) == 2
@@ -239,7 +248,7 @@ def test_framing_and_pose(moved: dict, size: tuple[int, int], expected: tuple[st
 def test_without_a_pose_nothing_is_said_of_it() -> None:
     nobody = {"pose": {"keypoints": np.zeros((0, 33, 3), np.float32)}, "faces": {"keypoints": np.zeros((0, 478, 2), np.float32)}}
     assert [variety.RESPECTS[name].classify(nobody, (8, 8)) for name in ("framing", "pose", "expression", "head_angle", "light_side")] == [None] * 5
-    assert variety.num_people(nobody, (8, 8)) == "0"
+    assert variety.RESPECTS["faces"].classify(nobody, (8, 8)) == "0"
 
 
 def test_a_face_tilted_by_so_many_degrees_is_read_as_that() -> None:
