@@ -21,7 +21,8 @@ LONG_CAPTION = "a woman " + "standing in the park and " * 80
 FAULTS = {
     "fine.png": set(), "blurred.png": {"blurred"}, "compressed.jpg": {"compressed"}, "small.png": {"below_resolution"}, "copy.png": {"duplicates"},
     "near.jpg": {"near_duplicates"}, "unlisted.png": {"missing_captions"}, "empty.png": {"missing_captions"}, "long.png": {"long_captions"},
-    "short.png": {"short_captions"}, "truncated.png": {"unreadable"}, "bomb.png": {"unreadable"}, "text.jpg": {"unreadable"}, HOSTILE_NAME: set(),
+    "short.png": {"short_captions"}, "damaged.png": {"implausible_hands"}, "truncated.png": {"unreadable"}, "bomb.png": {"unreadable"},
+    "text.jpg": {"unreadable"}, HOSTILE_NAME: set(),
 }
 """What is planted in `faulty`, by file."""
 
@@ -54,9 +55,10 @@ def write_faulty(folder: Path) -> Path:
     photograph("P003", "studio_portrait", SIDE).filter(ImageFilter.GaussianBlur(3)).save(folder / "blurred.png")
     photograph("P004", "studio_portrait", SIDE).save(folder / "compressed.jpg", quality=8)
     photograph("P007", "studio_portrait", 300).save(folder / "small.png")
-    for name, person, kind in (("unlisted.png", "P002", "studio_posture"), ("empty.png", "P004", "amateur_selfie"), ("long.png", "P003", "amateur_selfie"),
+    for name, person, kind in (("unlisted.png", "P008", "studio_posture"), ("empty.png", "P004", "amateur_selfie"), ("long.png", "P003", "amateur_selfie"),
                                ("short.png", "P006", "studio_portrait"), (HOSTILE_NAME, "P009", "amateur_selfie")):
         photograph(person, kind, SIDE).save(folder / name)
+    damaged_hand().save(folder / "damaged.png", compress_level=1)
     (folder / "truncated.png").write_bytes((folder / "long.png").read_bytes()[:200_000])
     Image.new("1", (9000, 9000)).save(folder / "bomb.png")
     (folder / "text.jpg").write_text("no picture at all")
@@ -66,16 +68,11 @@ def write_faulty(folder: Path) -> Path:
     return folder
 
 
-def write_damaged_hand(folder: Path) -> Path:
-    """Two people nothing has learned from: one whole, one with a hand that was damaged in a way nothing has learned from."""
-    folder.mkdir()
-    photograph("P008", "studio_posture").save(folder / "whole.png")
-    pixels = np.asarray(photograph("P002", "studio_posture"))
-    extractors = {name: EXTRACTORS.get(name).make("cpu") for name in in_order(["hands"])}
+def damaged_hand() -> Image.Image:
+    """Somebody whom nothing has learned from, with a hand that was damaged in a way that nothing has learned from."""
+    pixels, extractors = np.asarray(photograph("P002", "studio_posture")), {name: EXTRACTORS.get(name).make("cpu") for name in in_order(["hands"])}
     hand = read(extractors, pixels)["hands"]["keypoints"][0]
     for each in extractors.values():
         each.close()
     damage = CORRUPTIONS.get("hand_fused_fingers")
-    Image.fromarray(corrupt("hand_fused_fingers", pixels, hand, damage.doses[-1], (2, 0))).save(folder / "damaged.png")
-    write_metadata(folder, {"whole.png": caption(0), "damaged.png": caption(1)})
-    return folder
+    return Image.fromarray(corrupt("hand_fused_fingers", pixels, hand, damage.doses[-1], (2, 0)))

@@ -33,8 +33,8 @@ def looked_at(folder: Path, number: int, name: str) -> Look:
     points = np.linspace((100, 200), (180, 330), 21, dtype=np.float32)
     features = {"pose": {"keypoints": np.zeros((0, 33, 3), np.float32)}, "hands": {"keypoints": points[None]},
                 "faces": {"keypoints": np.zeros((0, 478, 2), np.float32)}}
-    seen = Seen(sharpness=-7.0, blockiness=1.1, luminance=90.0, bits_4=np.full(4, 2**number, np.uint64), plausibility={"face": (), "hand": (0.05,)}, face_px=None,
-                yaw=None, classes={respect: each.classes[0] for respect, each in RESPECTS.items()},
+    seen = Seen(sharpness=-7.0, blockiness=1.1, luminance=90.0, bits_4=np.full(4, 2**number, np.uint64), plausibility={"face": (), "hand": (0.05,)},
+                face_px=None, yaw=None, classes={respect: each.classes[0] for respect, each in RESPECTS.items()},
                 perceived=dict.fromkeys(ATTRIBUTES, Unscored("no face found")))
     row = Row(file_name=name, text=HOSTILE_CAPTION)
     return Look(Entry(row, folder / name, True), f"{number}", (400, 600), 3.4, seen=seen, features=features)

@@ -14,7 +14,7 @@ from sana_bench.audit.record import AuditReport
 from sana_bench.audit.rules import LimitSection
 from sana_bench.cli import main
 from sana_bench.metrics.perceived import ATTRIBUTES
-from tests.audit_folders import FAULTS, HOSTILE_CAPTION, HOSTILE_NAME, RESOLUTION, write_clean, write_damaged_hand, write_faulty
+from tests.audit_folders import FAULTS, HOSTILE_CAPTION, HOSTILE_NAME, RESOLUTION, write_clean, write_faulty
 
 pytestmark = pytest.mark.weights
 
@@ -60,39 +60,36 @@ def test_a_clean_folder_has_none(audited: Audited) -> None:
 
 def test_reasons_name_the_value_and_the_other_file(audited: Audited) -> None:
     reasons = {each.file_name: " ".join(fault.reason for fault in each.faults) for each in audited.report("faulty").images}
-    for name, part in (("copy.png", "same bytes as fine.png"), ("near.jpg", "differ from fine.png"), ("small.png", "300 x 300: a view of 512 px enlarges it 1.71"),
-                       ("short.png", "2 word(s)"), ("long.png", "of which 300 are read"), ("empty.png", "no text"), ("unlisted.png", "no line"),
+    for name, part in (("copy.png", "same bytes as fine.png"), ("near.jpg", "differ from fine.png"), ("short.png", "2 word(s)"),
+                       ("small.png", "300 x 300: a view of 512 px enlarges it 1.71"), ("long.png", "of which 300 are read"), ("empty.png", "no text"), ("unlisted.png", "no line"),
                        ("bomb.png", "9000x9000"), ("text.jpg", "cannot be decoded"), ("truncated.png", "truncated")):
         assert part in reasons[name], name
     assert str(audited.root) not in json.dumps(reasons)
 
 
-def test_a_damaged_hand_is_found_and_shown_from_near(audited: Audited) -> None:
-    """Of whole photographs few hands are implausible (audit/rules.py); of these two pictures only the damaged one has such."""
-    folder = write_damaged_hand(audited.root / "hands")
-    assert main(audited.words("hands", "--limit=max_implausible_hands=0.5")) == 0
-    assert main(audited.words("hands", "--limit=max_implausible_hands=0.4")) == 1
-    found = {each.file_name: {fault.kind for fault in each.faults} for each in audited.report("hands").images}
-    assert found == {"damaged.png": {"implausible_hands"}, "whole.png": set()} and folder.is_dir()
-    page = audited.page("hands")
-    assert page.count("data:image/webp;base64,") == 2 and "<figcaption>hand</figcaption>" in page and 'class="finger1"' in page
+def test_a_damaged_hand_is_shown_from_near_with_its_keypoints(audited: Audited) -> None:
+    report, page = audited.report("faulty"), audited.page("faulty")
+    fault = next(each for each in report.images if each.file_name == "damaged.png").faults[0]
+    whole, damaged = (next(each for each in report.images if each.file_name == name).hand_plausibility for name in ("unlisted.png", "damaged.png"))
+    assert fault.reason.startswith(f"hand {fault.part + 1} of 2: plausibility 0.0") and damaged[fault.part] < 0.2 < min(whole)
+    assert page.count("<figcaption>hand</figcaption>") == 1 and 'class="finger1"' in page
 
 
 def test_lines_without_an_image_are_named_with_their_number(audited: Audited) -> None:
     lines = {each.line: each for each in audited.report("faulty").metadata}
-    assert 'no image "gone.png"' in lines[14].message and lines[14].caption == "a <b>man</b> who is not there"
-    assert "not JSON" in lines[15].message and set(lines) == {14, 15}
+    assert 'no image "gone.png"' in lines[15].message and lines[15].caption == "a <b>man</b> who is not there"
+    assert "not JSON" in lines[16].message and set(lines) == {15, 16}
 
 
 def test_faces_are_found_and_perceived_groups_are_told_of_the_whole_only(audited: Audited) -> None:
     document = audited.report("faulty").model_dump(mode="json")
     assert all(image["num_faces"] == 1 for image in document["images"] if "unreadable" not in {fault["kind"] for fault in image["faults"]})
     for each in document["perceived"]:
-        assert sum(each["counts"]) + each["num_undetermined"] == document["num_readable"] == 11
+        assert sum(each["counts"]) + each["num_undetermined"] == document["num_readable"] == 12
     classes = {name for perceived in ATTRIBUTES.values() for name in perceived.classes}
     facts = [{key: value for key, value in image.items() if key not in ("caption", "file_name")} for image in document["images"]]
     assert not any(f'"{name}"' in json.dumps(facts) for name in classes | set(ATTRIBUTES))
-    assert {each["name"]: sum(each["counts"]) for each in document["varieties"]}["expression"] == 11
+    assert {each["name"]: sum(each["counts"]) for each in document["varieties"]}["expression"] == 12
 
 
 def test_limits_are_exit_codes(audited: Audited, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -203,7 +203,8 @@ def test_a_wrong_limit_is_one_error(limit: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(("content", "message"), [("[limits]\n", 'Did you mean "limit"?'), ("limit = 3\n", "limit"), ("[limit\n", "not TOML"),
+@pytest.mark.parametrize(("content", "message"), [("[limits]\n", 'Did you mean "limit"?'), ("limit = 3\n", "limit"),
+                                                  ("[limit\n", "not TOML"),
                                                   ("[fault]\nmin_sharpnes = 1\n", 'Did you mean "min_sharpness"?')])
 def test_a_wrong_limits_file_is_one_error(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "limits.toml").write_text(content)
