@@ -12,6 +12,7 @@ from importlib.metadata import version
 from sana_bench.commands import ERROR, INTERRUPTED, PASSED, all_commands
 from sana_bench.console import NEWLINES, only_the_answer_on_stdout, printable, show
 from sana_bench.errors import SanaBenchError
+from sana_bench.processes import is_main
 from sana_bench.registry import near_names
 from sana_bench.usage import UsageError, overview
 
@@ -55,6 +56,8 @@ def _dispatch(name: str, *words: str) -> int:
     arguments = COMMANDS[name].parse(words)
     with only_the_answer_on_stdout() as stream:
         reply = COMMANDS[name].run(arguments)
+        if not is_main():  # of several processes that train together, one answers
+            return reply.code
         try:
             show(reply, arguments.json, stream)
             stream.flush()

@@ -254,7 +254,7 @@ def device_in_identity(device: str) -> str:
 
 
 def resolve_device(device: str) -> str:
-    """`auto` becomes cuda, mps or cpu, whichever is there first.
+    """`auto` becomes cuda, mps or cpu, whichever is there first; of several processes that train together, each has a cuda device of its own.
 
     Raises:
         ModelError: a device that this machine does not have.
@@ -263,7 +263,9 @@ def resolve_device(device: str) -> str:
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        return next(name for name, usable in there.items() if usable)
+        device = next(name for name, usable in there.items() if usable)
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     name, _, index = device.partition(":")
     if not there[name] or (index and int(index) >= torch.cuda.device_count()):
         raise ModelError(f"there is no device {device} here (run.device); torch {torch.__version__} sees "

@@ -8,8 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from sana_bench.processes import is_main
+
 PLAIN_INTERVAL_S = 15.0
 _part: ContextVar[str] = ContextVar("part", default="")
+
+
+def current_part() -> str:
+    """The label that `part_of_whole` gave."""
+    return _part.get()
 
 
 @contextmanager
@@ -61,6 +68,13 @@ class Progress:
             print(self.line(), file=sys.stderr, flush=True)
 
 
+class _SilentProgress(Progress):
+    """Counts for itself."""
+
+    def _show(self) -> None:
+        return
+
+
 class _BarProgress(Progress):
     """The same counter drawn by rich."""
 
@@ -81,8 +95,10 @@ class _BarProgress(Progress):
 
 @contextmanager
 def progress(description: str, total: int | None, done: int = 0) -> Iterator[Progress]:
-    """Progress over `total` items, where that is known, of which `done` are there already (a resumed step)."""
-    if sys.stderr.isatty():
+    """Progress over `total` items, where that is known, of which `done` are there already (a resumed step). Of several processes the main one shows it."""
+    if not is_main():
+        yield _SilentProgress(description, total, done)
+    elif sys.stderr.isatty():
         tracker = _BarProgress(description, total, done)
         with tracker.bar:
             yield tracker

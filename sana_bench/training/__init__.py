@@ -50,11 +50,13 @@ class TrainerEntry:
     version: int
     """Goes up when the same settings give other weights."""
     make: Callable[[], Trainer]
+    distributed: bool = False
+    """It trains in `train.num_processes` processes; each of them calls `train`, and the main one's answer counts."""
 
 
 TRAINERS: Registry[TrainerEntry] = Registry("trainer", "sana_bench.training")
 
 
-def register_trainer(name: str, *, version: int) -> Callable[[type], type]:
+def register_trainer(name: str, *, version: int, distributed: bool = False) -> Callable[[type], type]:
     """Class decorator; the class is called without arguments and is then a Trainer."""
-    return TRAINERS.decorator(name, lambda cls: TrainerEntry(name=name, version=version, make=cls))
+    return TRAINERS.decorator(name, lambda cls: TrainerEntry(name=name, version=version, make=cls, distributed=distributed))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,13 @@ def save_training_state(folder: Path, trainee: Trainee, losses: list[float], ide
 
     Every process takes part where the weights are cut among several; the main one writes, and the others wait for it.
     """
-    tensors = {f"weight.{name}": whole(value) for name, value in trainee.weights.items()}
+    state = {f"weight.{name}": value for name, value in trainee.weights.items()}
     for name, weight in trainee.weights.items():
-        tensors |= {f"optimizer.{key}.{name}": whole(value) for key, value in trainee.optimizer.state.get(weight, {}).items()}
+        state |= {f"optimizer.{key}.{name}": value for key, value in trainee.optimizer.state.get(weight, {}).items()}
     if trainee.ema:
-        tensors |= {f"ema.{name}": whole(value) for name, value in zip(trainee.weights, trainee.ema.shadow_params, strict=True)}
-        tensors["ema_steps"] = whole(trainee.ema.optimization_step)
+        state |= {f"ema.{name}": value for name, value in zip(trainee.weights, trainee.ema.shadow_params, strict=True)}
+        state["ema_steps"] = trainee.ema.optimization_step
+    tensors = whole_by_name(state, keep=trainee.is_main)
     if trainee.is_main:
         save_weights(folder / STATE_FILE, _apart(tensors), {"identity": identity, "losses": json.dumps(losses)})
     if trainee.accelerator:
@@ -48,6 +50,16 @@ def whole(value: torch.Tensor | float) -> torch.Tensor:
         return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
     tensor = value.detach()
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu().contiguous()
+
+
+def whole_by_name(values: Mapping[str, torch.Tensor | float], keep: bool) -> dict[str, torch.Tensor]:
+    """All of them whole, in the processes that `keep` them; the others only take part in gathering, one at a time, and hold nothing."""
+    tensors = {}
+    for name, value in values.items():
+        tensor = whole(value)
+        if keep:
+            tensors[name] = tensor
+    return tensors
 
 
 def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

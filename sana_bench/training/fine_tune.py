@@ -22,10 +22,12 @@ from sana_bench.train_config import TrainSection
 from sana_bench.training import TrainingContext
 from sana_bench.training.batches import Batch, BatchReader
 from sana_bench.training.flow_matching import flow_matching_loss
+from sana_bench.training.group import cut, join
 from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import Accelerator
 
 NOT_IN_IDENTITY = {"weights", "weights_ema", "command", "checkpointing_steps", "num_seeds"}
 """Settings that do not change the weights that a trainer here makes."""
@@ -57,13 +59,16 @@ def fine_tune(context: TrainingContext, prepare: Callable[[torch.nn.Module, Trai
         SanaBenchError: data or model cannot be used, or training diverged.
     """
     config = context.config
-    device, images = resolve_device(config.run.device), training_set(config, context.store)
+    device = resolve_device(config.run.device)
+    accelerator = join(config.train, device)
+    with accelerator.main_process_first():  # the others then find what it has looked at
+        images = training_set(config, context.store)
     check_early(config, images, prepare)
-    caches = encode_all(context, images, device)
+    caches = encode_all(context, images, accelerator)
     transformer = load_transformer(config.model, device)
     prepare(transformer, config.train)
-    trainee = make_trainee(transformer, config.train, device)
-    reader = BatchReader(images, *caches, config.train, trainee.accelerator.process_index)
+    trainee = make_trainee(transformer, config.train, accelerator)
+    reader = BatchReader(images, *caches, config.train, accelerator.process_index)
     losses: list[float] = []
     for number, stage in enumerate(images.stages):
         losses = _run_stage(context, reader, trainee, number, first_step=sum(each.stage.max_train_steps for each in images.stages[:number]),
@@ -89,14 +94,15 @@ def check_early(config: RunConfig, images: TrainingSet, prepare: Callable[[torch
         prepare(SanaTransformer2DModel.from_config(described), config.train)
 
 
-def encode_all(context: TrainingContext, images: TrainingSet, device: str) -> tuple[LatentCache, EmbeddingCache]:
-    """Caches in which everything that training sees is encoded."""
+def encode_all(context: TrainingContext, images: TrainingSet, accelerator: Accelerator) -> tuple[LatentCache, EmbeddingCache]:
+    """Caches in which everything that training sees is encoded, by all processes: each sees to every num_processes-th view and text."""
     import torch
 
+    device, share = str(accelerator.device), slice(accelerator.process_index, None, accelerator.num_processes)
     config, made_with = context.config, [context.base_digest, device.partition(":")[0], package_versions()]
     latents = LatentCache(images.pictures, config.train.augment, context.store, digest_of([*made_with, config.model.vae_dtype]))
     embeddings = EmbeddingCache(config.generate, context.store, digest_of([*made_with, config.model.text_encoder_dtype]))
-    draws, texts = latents.missing(images.all_draws()), embeddings.missing(images.texts())
+    draws, texts = latents.missing(images.all_draws()[share]), embeddings.missing(images.texts()[share])
     if draws or texts:
         unneeded = ("transformer", *([] if draws else ["vae"]), *([] if texts else ["text_encoder"]))
         pipeline = load_pipeline(config.model, device, without=unneeded)
@@ -106,32 +112,31 @@ def encode_all(context: TrainingContext, images: TrainingSet, device: str) -> tu
         del pipeline
         if device.startswith("cuda"):
             torch.cuda.empty_cache()
+    accelerator.wait_for_everyone()
     return latents, embeddings
 
 
-def make_trainee(transformer: torch.nn.Module, settings: TrainSection, device: str) -> Trainee:
+def make_trainee(transformer: torch.nn.Module, settings: TrainSection, accelerator: Accelerator) -> Trainee:
     """The trainable parameters with their optimizer, under accelerate."""
-    import torch
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
     from diffusers.training_utils import EMAModel
 
     from sana_bench.training.optimizers import build_optimizer
 
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)  # accelerate trains on the current device, not on the one it is told
-    AcceleratorState._reset_state(reset_partial_state=True)  # a process may train again, with other settings
-    accelerator = Accelerator(mixed_precision=settings.mixed_precision, cpu=device == "cpu")
     if settings.gradient_checkpointing:
         transformer.enable_gradient_checkpointing()
     if settings.compile:
         for block in transformer.transformer_blocks:
             block.compile()
-    optimizer = build_optimizer(settings, [parameter for parameter in transformer.parameters() if parameter.requires_grad])
-    model, prepared = accelerator.prepare(transformer.train(), optimizer)
+    transformer.train()
+    if settings.strategy == "fsdp2" and accelerator.num_processes > 1:
+        cut(transformer, accelerator)
+        model = transformer
+    else:
+        model = accelerator.prepare(transformer)
     weights = {name: parameter for name, parameter in transformer.named_parameters() if parameter.requires_grad}
+    optimizer = accelerator.prepare(build_optimizer(settings, weights.values()))
     ema = EMAModel(weights.values(), decay=settings.ema_decay) if settings.ema_decay else None
-    return Trainee(weights, prepared, ema, accelerator, model)
+    return Trainee(weights, optimizer, ema, accelerator, model)
 
 
 def _run_stage(context: TrainingContext, reader: BatchReader, trainee: Trainee, number: int, first_step: int, description: str) -> list[float]:

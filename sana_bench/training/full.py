@@ -11,7 +11,7 @@ from sana_bench.models import base_folder
 from sana_bench.registry import near_names
 from sana_bench.train_config import TrainSection
 from sana_bench.training import TrainedWeights, TrainingContext, register_trainer
-from sana_bench.training.checkpoints import whole
+from sana_bench.training.checkpoints import whole_by_name
 from sana_bench.training.fine_tune import fine_tune, identity
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ PRESETS = {"attention": ("attn1", "attn2"), "cross_attention": ("attn2",)}
 """Last parts of the names of the modules that are trained."""
 
 
-@register_trainer("full", version=1)
+@register_trainer("full", version=1, distributed=True)
 class FullTrainer:
     """Trains the parameters that `train.trainable_modules` and `train.last_blocks` name; the others stay frozen."""
 
@@ -32,7 +32,7 @@ class FullTrainer:
         import torch
 
         tuned = fine_tune(context, free_parameters, "train full rank")
-        state = {name: whole(value) for name, value in tuned.transformer.state_dict().items()}
+        state = whole_by_name(tuned.transformer.state_dict(), keep=tuned.trainee.is_main)
         if tuned.trainee.is_main:
             dtype = getattr(torch, context.config.model.transformer_dtype)  # that it is sampled in
             save_transformer({name: value.to(dtype) for name, value in state.items()}, read_config(base_folder(context.config.model) / FOLDER),

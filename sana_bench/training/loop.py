@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sana_bench.errors import TrainingError
 from sana_bench.progress import progress
-from sana_bench.training.checkpoints import load_training_state, save_training_state
+from sana_bench.training.checkpoints import load_training_state, save_training_state, whole
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +113,7 @@ class Trainee:
         import torch
 
         clip = torch.nn.utils.clip_grad_norm_ if self.accelerator is None else self.accelerator.clip_grad_norm_
-        return clip(list(self.weights.values()), max_norm)
+        return whole(clip(list(self.weights.values()), max_norm))
 
 
 def run_loop(settings: LoopSettings, trainee: Trainee, compute_loss: Callable[[int, int], torch.Tensor], folder: Path, identity: str,

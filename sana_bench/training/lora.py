@@ -10,7 +10,7 @@ from sana_bench.models import BASE_DIGEST_KEY
 from sana_bench.registry import near_names
 from sana_bench.train_config import TrainSection
 from sana_bench.training import TrainedWeights, TrainingContext, register_trainer
-from sana_bench.training.checkpoints import save_weights, whole
+from sana_bench.training.checkpoints import save_weights, whole_by_name
 from sana_bench.training.fine_tune import fine_tune, identity
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PRESETS = {"attention": ATTENTION, "attention_out": (*ATTENTION, "to_out.0"),
 """Last parts of the names of what gets an adapter."""
 
 
-@register_trainer("lora", version=2)
+@register_trainer("lora", version=2, distributed=True)
 class LoraTrainer:
     """Trains adapters on the layers that `train.target_modules` names; everything else stays frozen."""
 
@@ -32,7 +32,7 @@ class LoraTrainer:
 
     def train(self, context: TrainingContext) -> TrainedWeights:
         tuned = fine_tune(context, add_adapter, "train LoRA")
-        weights = {name: whole(parameter) for name, parameter in tuned.trainee.weights.items()}
+        weights = whole_by_name(tuned.trainee.weights, keep=tuned.trainee.is_main)
         if tuned.trainee.is_main:
             _save(tuned.transformer, weights, context)
         return TrainedWeights("adapter", WEIGHTS_FILE, tuned.summary)

@@ -1,0 +1,33 @@
+"""Several processes that train together: what the environment, in which accelerate or torchrun starts each of them, says about this one."""
+
+from __future__ import annotations
+
+import os
+
+from sana_bench.errors import ConfigError
+from sana_bench.train_config import TrainSection
+
+
+def started_together() -> bool:
+    """Whether a launcher started this process as one of several, or as the only one."""
+    return "WORLD_SIZE" in os.environ
+
+
+def is_main() -> bool:
+    """Whether this process holds locks, writes records and shows progress; one that was started alone does."""
+    return not started_together() or os.environ.get("RANK", "0") == "0"
+
+
+def check_processes(settings: TrainSection) -> None:
+    """Find out, before anything is loaded, whether these processes can train together.
+
+    Raises:
+        ConfigError: as many were started as the recipe does not have, or its optimizer cannot work on weights that are cut.
+    """
+    started = os.environ.get("WORLD_SIZE", str(settings.num_processes))
+    if started != str(settings.num_processes):
+        raise ConfigError(f"the launcher started {started} process(es) (WORLD_SIZE), and train.num_processes is {settings.num_processes}: the weights depend on "
+                          f"it, so that both must be the same. Use --num_processes {settings.num_processes} with accelerate, or --set train.num_processes={started}")
+    if settings.num_processes > 1 and settings.strategy == "fsdp2" and settings.optimizer != "adamw":
+        raise ConfigError(f'train.optimizer "{settings.optimizer}" cannot work on weights that are cut among processes (train.strategy "fsdp2"); '
+                          f"use --set train.optimizer=adamw, or --set train.strategy=ddp")
