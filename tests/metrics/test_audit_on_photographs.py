@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageOps
 
+from sana_bench.audit import variety
 from sana_bench.audit.faults import KINDS
 from sana_bench.audit.record import AuditReport
 from sana_bench.audit.rules import LimitSection
 from sana_bench.cli import main
+from sana_bench.extract import in_order
+from sana_bench.features import EXTRACTORS
 from sana_bench.metrics.perceived import ATTRIBUTES
 from tests.audit_folders import FAULTS, HOSTILE_CAPTION, HOSTILE_NAME, RESOLUTION, write_clean, write_faulty
+from tests.photographs import photograph, read
 
 pytestmark = pytest.mark.weights
 
@@ -151,3 +156,19 @@ def test_a_hostile_name_and_caption_are_text(audited: Audited) -> None:
     page = audited.page("hostile")
     assert "&lt;img src=x onerror=alert(1)&gt;.png" in page and "&lt;script&gt;alert(" in page
     assert "<img src=x" not in page and "<script" not in page and "\u202e" not in page
+
+
+def test_a_mirrored_photograph_looks_and_is_lit_the_other_way_and_is_else_the_same() -> None:
+    extractors = {name: EXTRACTORS.get(name).make("cpu") for name in in_order(["light"])}
+
+    def classes(image: Image.Image) -> list[str | None]:
+        known = read(extractors, image)
+        return [variety.RESPECTS[name].classify(known, image.size) for name in ("framing", "pose", "expression", "brightness", "head_angle", "light_side")]
+
+    posture, selfie = (photograph("P001", kind, 1024) for kind in ("amateur_posture", "amateur_selfie"))
+    found = [classes(image) for image in (posture, ImageOps.mirror(posture), selfie)]
+    for each in extractors.values():
+        each.close()
+    assert found[0] == ["whole body", "arms down, legs straight", "calm", "medium", "to the right", "from the right"]
+    assert found[1] == ["whole body", "arms down, legs straight", "calm", "medium", "to the left", "from the left"]
+    assert found[2][2:] == ["smiling", "medium", "to the camera", "from the right"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,15 @@ def test_tokens_are_counted_as_the_pipeline_counts_them(micro: dict[str, Path]) 
         mask = pipeline.tokenizer(text, padding="max_length", max_length=400, truncation=True, add_special_tokens=True, return_tensors="pt").attention_mask
         assert counter.count(caption) == int(mask.sum())
     assert str(micro["base"]) in counter.note and "differ" not in counter.note
+
+
+def test_a_hub_base_that_was_fetched_before_is_counted_with_its_own_tokenizer(micro: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the hub's cache as huggingface_hub lays it out; nothing but the tokenizer is there, so nothing else is looked for."""
+    commit = "1" * 40
+    shutil.copytree(micro["base"] / "tokenizer", tmp_path / "models--somebody--sana" / "snapshots" / commit / "tokenizer")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert token_counter(ModelSection(base="somebody/sana", revision=commit)).note == "tokens are those of somebody/sana"
+    assert "counts will differ" in token_counter(ModelSection(base="somebody/sana", revision="2" * 40)).note
 
 
 def test_a_base_that_is_not_here_is_counted_with_another_tokenizer_and_said_so() -> None:
@@ -195,8 +205,8 @@ def test_limits_of_the_command_line_go_over_those_of_a_file(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("limit", "message"), [
     ("max_blured=0.1", 'limit.max_blured: unknown key. Did you mean "max_blurred"?'), ("max_blurred=2", "less than or equal to 1"),
-    ("max_blurred", "takes name=value"), ("max_blurred=few", "takes name=value"), ("=0.5", "takes name=value"), ("gender=female=0.5", 'Did you mean "gender=feminine"?'),
-    ("max_blurred=nan", "finite")])
+    ("max_blurred", "takes name=value"), ("max_blurred=few", "takes name=value"), ("=0.5", "takes name=value"),
+    ("gender=female=0.5", 'Did you mean "gender=feminine"?'), ("max_blurred=nan", "finite")])
 def test_a_wrong_limit_is_one_error(limit: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_rules(None, [limit])
