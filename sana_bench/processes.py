@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from sana_bench.errors import ConfigError
-from sana_bench.train_config import TrainSection
+
+if TYPE_CHECKING:
+    from sana_bench.train_config import TrainSection
 
 
 def started_together() -> bool:
