@@ -56,7 +56,7 @@ def _dispatch(name: str, *words: str) -> int:
     arguments = COMMANDS[name].parse(words)
     with only_the_answer_on_stdout() as stream:
         reply = COMMANDS[name].run(arguments)
-        if not is_main():  # of several processes that train together, one answers
+        if name == "train" and not is_main():  # of several processes that train together, one answers
             return reply.code
         try:
             show(reply, arguments.json, stream)

@@ -22,6 +22,7 @@ from sana_bench.generate import find_sample_set, generate
 from sana_bench.guard import GUARD_PREFIX, Part, parts_of
 from sana_bench.looks import at_confidence, everything_decided, look_of, planned_looks, settings_at
 from sana_bench.measure import measure
+from sana_bench.processes import check_alone
 from sana_bench.progress import part_of_whole
 from sana_bench.prompts import PromptSuite
 from sana_bench.records import BenchmarkResult, Checkpoint, Look, LookDecision, RegressionReport, SampleSet, StageCost
@@ -56,6 +57,7 @@ class RunOutcome:
 
 def train_and_eval(config: RunConfig) -> RunOutcome:
     """Train, generate, score, compare with the accepted baseline, and report. Ends in seconds where nothing changed."""
+    check_alone("train-and-eval")
     store, parts, reused = Store(config.run.store), parts_of(config), {}
     check_inputs(config, parts)
     _train(config, store, reused)

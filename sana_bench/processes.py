@@ -21,6 +21,14 @@ def is_main() -> bool:
     return not started_together() or os.environ.get("RANK", "0") == "0"
 
 
+def check_alone(command: str) -> None:
+    """Raises ConfigError where this is one of several processes, each of which would do the whole of `command`."""
+    started = os.environ.get("WORLD_SIZE", "1")
+    if started != "1":
+        raise ConfigError(f"a launcher started {started} processes (WORLD_SIZE), and `sana-bench {command}` runs in one: start it without the launcher, and it "
+                          f"starts train.num_processes itself; `sana-bench train` alone can be started by accelerate or torchrun")
+
+
 def check_processes(settings: TrainSection) -> None:
     """Find out, before anything is loaded, whether these processes can train together.
 

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from sana_bench.processes import is_main
-
 PLAIN_INTERVAL_S = 15.0
 _part: ContextVar[str] = ContextVar("part", default="")
+_is_silent: ContextVar[bool] = ContextVar("is_silent", default=False)
 
 
 def current_part() -> str:
@@ -27,6 +26,16 @@ def part_of_whole(label: str) -> Iterator[None]:
         yield
     finally:
         _part.reset(token)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """What goes on inside shows no progress: another process shows the same."""
+    token = _is_silent.set(True)
+    try:
+        yield
+    finally:
+        _is_silent.reset(token)
 
 
 def format_seconds(seconds: float) -> str:
@@ -95,8 +104,8 @@ class _BarProgress(Progress):
 
 @contextmanager
 def progress(description: str, total: int | None, done: int = 0) -> Iterator[Progress]:
-    """Progress over `total` items, where that is known, of which `done` are there already (a resumed step). Of several processes the main one shows it."""
-    if not is_main():
+    """Progress over `total` items, where that is known, of which `done` are there already (a resumed step)."""
+    if _is_silent.get():
         yield _SilentProgress(description, total, done)
     elif sys.stderr.isatty():
         tracker = _BarProgress(description, total, done)

@@ -40,6 +40,7 @@ def run_train_and_eval(arguments: Arguments) -> Reply:
 
 
 @command("train", STAGE, config_arguments, "sana-bench train --set train.rank=16",
+         "sana-bench train --set train.num_processes=8 --set train.strategy=fsdp2",
          "sana-bench train --set train.trainer=external --set train.weights=lora.safetensors",
          "sana-bench train --config my_2k.toml --set train.trainer=external --set train.weights=output/checkpoints/epoch_5_step_900.pth")
 def run_train(arguments: Arguments) -> Reply:
@@ -49,6 +50,10 @@ def run_train(arguments: Arguments) -> Reply:
     instead of a LoRA. `external` takes over what was trained elsewhere: a LoRA, a folder in diffusers layout, or a checkpoint (.pth) of
     NVlabs' train.py; with `train.command` it runs a training program first and takes what that leaves. `none` is the base model itself.
     With `train.num_seeds` so many fine-tunes are made, which differ in their seed alone.
+
+    With `train.num_processes` so many processes train together, one a GPU, each with a copy of the model (`train.strategy=ddp`) or with a part
+    of it (`fsdp2`). They are started through accelerate, which can also be done by hand:
+    accelerate launch --config_file sana_bench/training/accelerate/fsdp2.yaml --num_processes 8 -m sana_bench train --config RECIPE
     """
     from sana_bench.pipeline import train_stage
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ def cut(transformer: torch.nn.Module, accelerator: Accelerator) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")  # the loss changes no prediction in place
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for block in transformer.transformer_blocks:
         fully_shard(block, mesh=mesh)

@@ -53,7 +53,7 @@ def launch(context: TrainingContext) -> TrainedWeights:
                  "--num_processes", str(settings.num_processes), "--num_cpu_threads_per_process", str(threads),
                  "-m", "sana_bench.training.worker", str(work)])
     if code:
-        raise _failure(work, code)
+        raise failure_of(work, code)
     weights = TRAINED.validate_json((work / WEIGHTS_FILE).read_bytes())
     shutil.rmtree(work)
     return weights
@@ -91,7 +91,7 @@ def _run(words: list[str]) -> int:
         started.wait()
 
 
-def _failure(work: Path, code: int) -> SanaBenchError:
+def failure_of(work: Path, code: int) -> SanaBenchError:
     """What is told of processes that failed. The first to fail is the one to hear: the others lose their connection to it."""
     log = last_lines(work / LOG_FILE) if (work / LOG_FILE).exists() else ""
     failures = sorted((json.loads(path.read_text()) for path in work.glob(FAILURE_FILES.format("*"))), key=lambda each: each["time_ns"])
