@@ -1,10 +1,11 @@
-"""Does `sana-bench plan` say what training takes? The peak memory of real steps, measured, beside what the plan says.
+"""Does `sana-bench plan` say what training takes? The peak memory of real training steps, measured, beside what the plan says of them.
 
-    python benchmarks/plan.py                                                        # tiny-sana and a Sana of 160 M parameters, on the CPU
-    python benchmarks/plan.py --device cuda --model sana_1600m_2k --trainer lora --resolution 2048 --batch 1 2
+    python benchmarks/plan.py                                                        # tiny-sana and a Sana of 162 M parameters, on the CPU
+    python benchmarks/plan.py --device cuda --model sana_1600m_2k --trainer lora full --resolution 2048 --batch 1 2 --checkpointing on
 
 Weights are random, in the real architecture; each case runs in a process of its own. On a CPU the peak is counted from the allocator's own events
-(torch.profiler), on CUDA it is `torch.cuda.max_memory_allocated`. Beside it stand the peak resident set of the process and the seconds of a step.
+(torch.profiler), on CUDA it is `torch.cuda.max_memory_allocated`. Beside it stand how far the resident memory of a CPU process rose during the case,
+and the seconds of a step. Exit code 1 where a plan is off by more than 15 %.
 """
 
 from __future__ import annotations
@@ -15,98 +16,115 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 TOLERANCE = 0.15
-MODELS = {"tiny": {}, "mid": {"num_attention_heads": 24, "num_cross_attention_heads": 8, "cross_attention_head_dim": 96, "cross_attention_dim": 768,
-                              "caption_channels": 2304, "num_layers": 16, "patch_size": 1}, "sana_1600m_2k": {}}
-"""How the transformer differs from that of the recipe's base."""
-RECIPES = {"tiny": "tiny", "mid": "tiny", "sana_1600m_2k": "sana_1600m_2k_lora"}
+MID = {"num_attention_heads": 24, "num_cross_attention_heads": 8, "cross_attention_head_dim": 96, "cross_attention_dim": 768, "caption_channels": 2304,
+       "num_layers": 16, "patch_size": 1}
+MODELS = {"tiny": ("tiny", {}), "mid": ("tiny", MID), "sana_1600m_2k": ("sana_1600m_2k_lora", {})}
+"""Recipe, and how the transformer differs from that of its base."""
+RESOLUTIONS = {"tiny": (512, 1024), "mid": (512,), "sana_1600m_2k": (2048,)}
 
 
-def case_config(case: dict):
-    """RunConfig of one case."""
-    from sana_bench.config import load_config
+@dataclass(frozen=True)
+class Case:
+    """One training."""
 
-    settings = [f"train.{name}={json.dumps(case[name])}" for name in ("trainer", "mixed_precision", "gradient_checkpointing")]
-    dtype = "float32" if case["model"] != "sana_1600m_2k" else "bfloat16"
-    return load_config(RECIPES[case["model"]], (*settings, f"model.transformer_dtype={dtype}", "train.gradient_accumulation_steps=1"))
+    model: str
+    trainer: str
+    resolution: int
+    batch: int
+    checkpointing: bool
+    mixed_precision: str = "bf16"
+    optimizer: str = "adamw"
+    accumulation: int = 1
+    device: str = "cpu"
+
+    def config(self):
+        """RunConfig."""
+        from sana_bench.config import load_config
+
+        settings = {"trainer": self.trainer, "resolution": self.resolution, "train_batch_size": self.batch, "gradient_checkpointing": self.checkpointing,
+                    "mixed_precision": self.mixed_precision, "optimizer": self.optimizer, "gradient_accumulation_steps": self.accumulation}
+        return load_config(MODELS[self.model][0], tuple(f"train.{name}={json.dumps(value)}" for name, value in settings.items()))
+
+    def architecture(self):
+        from sana_bench.plan.architecture import Architecture, read_architecture
+
+        base = read_architecture(self.config().model)
+        return Architecture({**base.configs, "transformer": {**base.configs["transformer"], **MODELS[self.model][1]}}, base.origin)
 
 
-def case_architecture(case: dict, config):
-    from sana_bench.plan.architecture import Architecture, read_architecture
-
-    base = read_architecture(config.model)
-    return Architecture({**base.configs, "transformer": {**base.configs["transformer"], **MODELS[case["model"]]}}, base.origin)
-
-
-def planned_bytes(case: dict) -> int:
+def planned_bytes(case: Case) -> int:
     from sana_bench.plan.training_phase import step_memory
 
-    config = case_config(case)
-    memory = step_memory(case_architecture(case, config), config, resolution=case["resolution"], batch_size=case["batch"], cuda=case["device"] == "cuda")
-    return sum(memory.parts.values())
+    config = case.config()
+    return step_memory(case.architecture(), config, config.train.stages[-1], cuda=case.device == "cuda").peak
 
 
-def measured(case: dict) -> dict:
-    """Peak bytes and seconds of a real step that is not the first one."""
+def measure(case: Case) -> dict:
+    """Peak bytes and seconds of a real step that is not the first one, as the trainers do it."""
     import torch
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
 
-    from sana_bench.plan.trainee import prepare_trainee, weights_dtype
+    from sana_bench.plan.trainee import PREPARE
+    from sana_bench.training.fine_tune import make_trainee
 
-    config, device = case_config(case), case["device"]
+    config, torch_device = case.config(), torch.device(case.device)
     torch.manual_seed(0)
-    torch.set_default_dtype(weights_dtype(config))
-    with torch.device(device):
-        transformer = case_architecture(case, config).build("transformer", weights_dtype(config)).requires_grad_(False)
-    torch.set_default_dtype(torch.float32)
-    prepare_trainee(transformer, config.train)
-    AcceleratorState._reset_state(reset_partial_state=True)  # a process may measure several cases
-    accelerator = Accelerator(mixed_precision=case["mixed_precision"], cpu=device == "cpu")
-    trained = [parameter for parameter in transformer.parameters() if parameter.requires_grad]
-    model, optimizer = accelerator.prepare(transformer.train(), torch.optim.AdamW(trained))
-    inputs = _inputs(transformer, config, case)
+    with _default(getattr(torch, config.model.transformer_dtype)), torch_device:
+        transformer = case.architecture().build("transformer", torch.get_default_dtype())
+    PREPARE[case.trainer](transformer, config.train)
+    trainee = make_trainee(transformer, config.train, "cuda:0" if case.device == "cuda" else "cpu")
+    batch = _batch(transformer, config)
 
     def step() -> None:
-        _train_step(accelerator, model, trained, optimizer, inputs)
+        _step(trainee, config, batch)
 
     step()
-    start = time.perf_counter()
+    resident, start = _resident_peak(), time.perf_counter()
     step()
+    _synchronize(case.device)
     seconds = time.perf_counter() - start
-    alive = [*transformer.parameters(), *transformer.buffers(), *inputs]
-    alive += [value for slots in optimizer.optimizer.state.values() for value in slots.values() if isinstance(value, torch.Tensor)]
-    return {"bytes": peak_bytes(step, alive, device), "seconds": seconds, "rss": _resident_peak()}
+    alive = [*transformer.parameters(), *transformer.buffers()]
+    alive += [value for slots in trainee.optimizer.state.values() for value in slots.values() if isinstance(value, torch.Tensor)]
+    peak = peak_bytes(step, alive, case.device)
+    return {"measured": peak, "seconds": seconds, "resident": resident, "parameters": sum(parameter.numel() for parameter in transformer.parameters())}
 
 
-def _inputs(transformer, config, case: dict) -> tuple:
+@contextmanager
+def _default(dtype):
+    import torch
+
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _batch(transformer, config):
     import torch
 
     from sana_bench.models import LATENT_PX
-    from sana_bench.plan.trainee import weights_dtype
+    from sana_bench.training.batches import Batch
 
-    size, batch, tokens, device = case["resolution"] // LATENT_PX, case["batch"], config.generate.max_sequence_length, case["device"]
-    dtype = weights_dtype(config) if config.train.mixed_precision == "no" else torch.float32
-    latents, noise = (torch.randn(batch, transformer.config.in_channels, size, size, device=device, dtype=dtype) for _ in range(2))
-    embeds = torch.randn(batch, tokens, transformer.config.caption_channels, device=device, dtype=dtype)
-    return latents, noise, torch.rand(batch), embeds, torch.ones(batch, tokens, dtype=torch.int64, device=device)
+    size, number, tokens = config.train.resolution // LATENT_PX, config.train.train_batch_size, config.generate.max_sequence_length
+    latents, noise = torch.randn(2, number, transformer.config.in_channels, size, size)
+    return Batch(latents, noise, torch.rand(number), torch.randn(number, tokens, transformer.config.caption_channels),
+                 torch.ones(number, tokens, dtype=torch.int64), None)
 
 
-def _train_step(accelerator, model, trained: list, optimizer, inputs: tuple) -> None:
-    """As training/loop.py and training/lora.py do it."""
+def _step(trainee, config, batch) -> None:
+    """One step of the trainers' own loop."""
     import torch
 
-    from sana_bench.training.flow_matching import flow_matching_loss
+    from sana_bench.training.fine_tune import _loss
+    from sana_bench.training.loop import LoopSettings, _step as loop_step
 
-    with accelerator.autocast():
-        loss = flow_matching_loss(model, *inputs)
-    accelerator.backward(loss)
-    del loss
-    torch.nn.utils.clip_grad_norm_(trained, 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    settings = LoopSettings(total_steps=1, learning_rate=1e-5, gradient_accumulation_steps=config.train.gradient_accumulation_steps)
+    loop_step(settings, trainee, 0, lambda step, micro: _loss(trainee, config.train, batch, torch.Generator().manual_seed(0)))
 
 
 def peak_bytes(step, alive: list, device: str) -> int:
@@ -117,12 +135,20 @@ def peak_bytes(step, alive: list, device: str) -> int:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         step()
+        torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
     events = sorted((event.start_ns(), event.nbytes()) for event in profile.profiler.kineto_results.events() if event.name() == "[memory]")
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in alive}
     return sum(storages.values()) + max(itertools.accumulate(size for _, size in events))
+
+
+def _synchronize(device: str) -> None:
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def _resident_peak() -> int | None:
@@ -132,3 +158,67 @@ def _resident_peak() -> int | None:
     except ImportError:
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def run_case(case: Case) -> dict:
+    """In this process, which is good for one case: resident memory never falls."""
+    import torch
+
+    import sana_bench.training.fine_tune  # what its import takes is not the case's
+    del sana_bench
+    torch.zeros(1, device=case.device)
+    before = _resident_peak()
+    measured = measure(case)
+    rise = None if before is None else measured.pop("resident") - before
+    planned = planned_bytes(case)
+    return {**asdict(case), **measured, "resident_rise": rise, "planned": planned, "off": planned / measured["measured"] - 1,
+            "torch": torch.__version__, "device_name": torch.cuda.get_device_name() if case.device == "cuda" else "cpu"}
+
+
+def cases_of(arguments: argparse.Namespace) -> list[Case]:
+    return [Case(model, trainer, resolution, batch, checkpointing == "on", precision, arguments.optimizer, arguments.accumulation, arguments.device)
+            for model in arguments.model for trainer in arguments.trainer for resolution in arguments.resolution or RESOLUTIONS[model]
+            for batch in arguments.batch for checkpointing in arguments.checkpointing for precision in arguments.mixed_precision]
+
+
+def _row(found: dict) -> str:
+    rise = "-" if found["resident_rise"] is None or found["device"] != "cpu" else f"{found['resident_rise'] / 1e9:.2f}"
+    return (f"| {found['model']}, {found['parameters'] / 1e6:.0f} M | {found['trainer']}, {found['optimizer']} | {found['resolution']} | {found['batch']} x "
+            f"{found['accumulation']} | {found['mixed_precision']} | {'yes' if found['checkpointing'] else 'no'} | {found['planned'] / 1e9:.3f} | "
+            f"{found['measured'] / 1e9:.3f} | {found['off']:+.1%} | {rise} | {found['seconds']:.2f} |")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--model", nargs="+", default=["tiny", "mid"], choices=list(MODELS))
+    parser.add_argument("--trainer", nargs="+", default=["lora", "full"], choices=("lora", "full"))
+    parser.add_argument("--resolution", nargs="+", type=int)
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 4])
+    parser.add_argument("--checkpointing", nargs="+", default=["off", "on"], choices=("off", "on"))
+    parser.add_argument("--mixed-precision", nargs="+", default=["bf16"], choices=("no", "bf16"))
+    parser.add_argument("--optimizer", default="adamw", choices=("adamw", "adamw_8bit", "came"))
+    parser.add_argument("--accumulation", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="write everything that was found as JSON")
+    parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        print(json.dumps(run_case(Case(**arguments.case))))
+        return 0
+    print("| model | trainer, optimizer | px | batch | precision | checkpointing | planned GB | measured GB | off | resident GB | s a step |\n|" + "---|" * 11)
+    found = []
+    for case in cases_of(arguments):
+        words = [sys.executable, str(Path(__file__).resolve()), "--case", json.dumps(asdict(case))]
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            print(f"{case} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
+            continue
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+        print(_row(found[-1]), flush=True)
+        if arguments.out:
+            arguments.out.write_text(json.dumps(found, indent=1))
+    return int(len(found) < len(cases_of(arguments)) or any(abs(each["off"]) > TOLERANCE for each in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

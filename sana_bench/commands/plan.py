@@ -66,7 +66,9 @@ def _rows(plan: Plan, phase: Phase) -> list[tuple[str, ...]]:
 
 
 def _advice(plan: Plan) -> list[str]:
-    lines = [f"training fits with {_settings(plan.fit)}"] if plan.fit else []
+    lines = []
+    if plan.fit:
+        lines = [f"training fits {'as it is' if plan.fit.is_recipe else f'with {_settings(plan.fit)}'}; no larger batch that keeps the samples of a step does"]
     if plan.trained and not plan.fit:
         lines = [f"no known setting makes this training fit {plan.card.name}: take a card with more memory, a lower resolution or fewer trained parameters"]
     return [*lines, *(f"try --set {remedy} for what does not fit" for remedy in plan.remedies)]

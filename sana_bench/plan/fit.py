@@ -24,6 +24,11 @@ class Fit:
     stages: tuple[StageSection, ...]
     """With the largest batch that fits, and as much accumulation as keeps the samples of a step."""
 
+    @property
+    def is_recipe(self) -> bool:
+        """Whether nothing need be changed."""
+        return not self.changes and self.stages == self.config.train.stages
+
 
 def find_fit(config: RunConfig, usable: int, peak: Peak) -> Fit | None:
     """The first of `candidates` that fits, with the largest batches; None where none does."""
