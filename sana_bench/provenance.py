@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -14,9 +15,9 @@ PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "mediapi
             "scikit-image", "numpy", "scipy", "pillow")
 
 
-def package_versions() -> dict[str, str]:
-    """Versions of the libraries that move numbers, by name."""
-    return {name: version(name) for name in PACKAGES}
+def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Versions by name of installed libraries: without `names`, of all that move numbers."""
+    return {name: version(name) for name in names}
 
 
 def collect_provenance(device: str, digests: dict[str, str]) -> Provenance:

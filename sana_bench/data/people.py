@@ -43,9 +43,7 @@ LONGEST_SIDE = 2048
 
 def people_identity() -> str:
     """Digest of everything that decides what is found in an image, without touching a detector."""
-    versions = package_versions()
-    return digest_of([VERSION, MARGIN, LONGEST_SIDE, {name: EXTRACTORS.get(name).digest() for name in EXTRACTORS_USED},
-                      {name: versions[name] for name in PACKAGES_USED}])
+    return digest_of([VERSION, MARGIN, LONGEST_SIDE, {name: EXTRACTORS.get(name).digest() for name in EXTRACTORS_USED}, package_versions(PACKAGES_USED)])
 
 
 def find_people(paths: Sequence[Path], contents: Sequence[str], store: Store, device: str, num_workers: int = 0) -> list[People]:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 NOT_IN_IDENTITY = {"weights", "weights_ema", "command", "checkpointing_steps", "num_seeds"}
 """Settings that do not change the weights that a trainer here makes."""
 
+LATENTS_MADE_WITH, EMBEDDINGS_MADE_WITH = ("torch", "diffusers", "numpy", "pillow"), ("torch", "diffusers", "transformers")
+"""Packages that a cache depends on; another version of any other encodes nothing again."""
+
 
 def identity(config: RunConfig) -> object:
     """Everything beside the base that decides the weights."""
@@ -99,9 +102,11 @@ def encode_all(context: TrainingContext, images: TrainingSet, accelerator: Accel
     import torch
 
     device, share = str(accelerator.device), slice(accelerator.process_index, None, accelerator.num_processes)
-    config, made_with = context.config, [context.base_digest, device.partition(":")[0], package_versions()]
-    latents = LatentCache(images.pictures, config.train.augment, context.store, digest_of([*made_with, config.model.vae_dtype]))
-    embeddings = EmbeddingCache(config.generate, context.store, digest_of([*made_with, config.model.text_encoder_dtype]))
+    config, made_with = context.config, [context.base_digest, device.partition(":")[0]]
+    latents = LatentCache(images.pictures, config.train.augment, context.store,
+                          digest_of([*made_with, package_versions(LATENTS_MADE_WITH), config.model.vae_dtype]))
+    embeddings = EmbeddingCache(config.generate, context.store,
+                                digest_of([*made_with, package_versions(EMBEDDINGS_MADE_WITH), config.model.text_encoder_dtype]))
     draws, texts = latents.missing(images.all_draws()[share]), embeddings.missing(images.texts()[share])
     if draws or texts:
         unneeded = ("transformer", *([] if draws else ["vae"]), *([] if texts else ["text_encoder"]))
