@@ -25,7 +25,7 @@ def join(settings: TrainSection, device: str) -> Accelerator:
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     if device.startswith("cuda"):
-        torch.cuda.set_device(device)  # accelerate trains on the current device, not on the one it is told
+        torch.cuda.set_device(torch.device(device).index or 0)  # accelerate trains on the current device, not on the one it is told
     os.environ.pop("ACCELERATE_USE_FSDP", None)  # `cut` does that, on every kind of device, and accelerate on some
     AcceleratorState._reset_state(reset_partial_state=True)
     without_copies = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
