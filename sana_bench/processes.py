@@ -39,6 +39,6 @@ def check_processes(settings: TrainSection) -> None:
     if started != str(settings.num_processes):
         raise ConfigError(f"the launcher started {started} process(es) (WORLD_SIZE), and train.num_processes is {settings.num_processes}: the weights depend on "
                           f"it, so that both must be the same. Use --num_processes {settings.num_processes} with accelerate, or --set train.num_processes={started}")
-    if settings.num_processes > 1 and settings.strategy == "fsdp2" and settings.optimizer != "adamw":
+    if (settings.num_processes > 1 or started_together()) and settings.strategy == "fsdp2" and settings.optimizer != "adamw":
         raise ConfigError(f'train.optimizer "{settings.optimizer}" cannot work on weights that are cut among processes (train.strategy "fsdp2"); '
                           f"use --set train.optimizer=adamw, or --set train.strategy=ddp")

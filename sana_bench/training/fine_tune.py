@@ -123,6 +123,7 @@ def encode_all(context: TrainingContext, images: TrainingSet, accelerator: Accel
 
 def make_trainee(transformer: torch.nn.Module, settings: TrainSection, accelerator: Accelerator) -> Trainee:
     """The trainable parameters with their optimizer, under accelerate."""
+    import torch
     from diffusers.training_utils import EMAModel
 
     from sana_bench.training.optimizers import build_optimizer
@@ -133,7 +134,7 @@ def make_trainee(transformer: torch.nn.Module, settings: TrainSection, accelerat
         for block in transformer.transformer_blocks:
             block.compile()
     transformer.train()
-    if settings.strategy == "fsdp2" and accelerator.num_processes > 1:
+    if settings.strategy == "fsdp2" and torch.distributed.is_initialized():
         cut(transformer, accelerator)
         model = transformer
     else:

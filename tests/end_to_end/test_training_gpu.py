@@ -6,16 +6,19 @@ Run: pytest tests/end_to_end/test_training_gpu.py -q      (needs no assets)
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sana_bench.config import RunConfig, load_config
 from sana_bench.store import Store, sha256_file
-from sana_bench.train import train
+from sana_bench.train import find_checkpoint, train
 from tests.micro import build_base, write_run
 
 pytestmark = pytest.mark.gpu
+TOGETHER = Path(__file__).parents[1] / "together.py"
 OPTIONS = ("train.earlier_stage=[{resolution=32, max_train_steps=2, train_batch_size=2, gradient_accumulation_steps=2}]", "train.max_train_steps=4")
 
 
@@ -78,6 +81,20 @@ def test_a_run_stopped_on_the_border_of_two_stages_ends_in_the_same_weights(mate
         checkpoint = train(config, Store(config.run.store))
         digests.append(sha256_file(Store(config.run.store).folder("checkpoint", checkpoint.digest) / checkpoint.weights_file))
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_a_launched_process_has_the_losses_of_one_that_was_not(material, tmp_path, strategy):
+    """NCCL, DDP and weights that are cut, as far as one GPU can show them."""
+    alone, together = (write_run(tmp_path / name, **material) for name in ("alone", "together"))
+    settings = (*OPTIONS, "run.device=cuda", "train.trainer=full", f"train.strategy={strategy}")
+    runs = tmp_path / "runs.json"
+    runs.write_text(json.dumps([[str(together), settings]]))
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "1", TOGETHER, runs], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    configs = [load_config(str(recipe), settings) for recipe in (together, alone)]
+    ours, theirs = find_checkpoint(configs[0], Store(configs[0].run.store)), train(configs[1], Store(configs[1].run.store))
+    assert ours.summary.losses == pytest.approx(theirs.summary.losses, rel=1e-5)
 
 
 def test_encoders_are_gone_from_the_device_when_training_begins(material, tmp_path, monkeypatch):
