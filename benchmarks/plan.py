@@ -70,13 +70,14 @@ def measure(case: Case) -> dict:
 
     from sana_bench.plan.trainee import PREPARE
     from sana_bench.training.fine_tune import make_trainee
+    from sana_bench.training.group import join
 
     config, torch_device = case.config(), torch.device(case.device)
     torch.manual_seed(0)
     with _default(getattr(torch, config.model.transformer_dtype)), torch_device:
         transformer = case.architecture().build("transformer", torch.get_default_dtype())
     PREPARE[case.trainer](transformer, config.train)
-    trainee = make_trainee(transformer, config.train, "cuda:0" if case.device == "cuda" else "cpu")
+    trainee = make_trainee(transformer, config.train, join(config.train, "cuda:0" if case.device == "cuda" else "cpu"))
     batch = _batch(transformer, config)
 
     def step() -> None:

@@ -17,7 +17,7 @@ from sana_bench.plan.weightless import materialise, simulated
 from sana_bench.train_config import StageSection, TrainSection
 from sana_bench.training.flow_matching import flow_matching_loss
 
-WEIGHTS, GRADIENTS, OPTIMIZER, EMA, BUCKETS, GATHERED = "weights", "gradients", "optimizer", "EMA", "DDP buckets", "gathered blocks"
+WEIGHTS, GRADIENTS, OPTIMIZER, EMA, GATHERED = "weights", "gradients", "optimizer", "EMA", "gathered blocks"
 CUT_BY_FSDP = (WEIGHTS, GRADIENTS, OPTIMIZER, EMA)
 BLOCKS_AT_ONCE = 2
 """FSDP2 gathers the next block while one is at work."""
@@ -60,7 +60,7 @@ def step_memory(architecture: Architecture, config: RunConfig, stage: StageSecti
         for part, tensor in beside.items():
             ledger.claim(part, [tensor])
         moment, inputs = ledger.now(), _inputs(transformer, config, stage)
-        if stage.gradient_accumulation_steps > 1:  # the gradients of earlier batches of the step are there while a later one is worked on
+        if stage.gradient_accumulation_steps > 1 or _has_buckets(settings):  # gradients are there while a batch is worked on
             _add_gradients(trained)
         with FlopCounter() as counter:
             with torch.autocast("cpu", torch.bfloat16) if settings.mixed_precision == "bf16" else nullcontext():
@@ -72,6 +72,11 @@ def step_memory(architecture: Architecture, config: RunConfig, stage: StageSecti
         optimizer.step()
         parts = ledger.peak_since(moment)
     return StepMemory(_cut(parts, transformer, settings), counter.total)
+
+
+def _has_buckets(settings: TrainSection) -> bool:
+    """Whether the model is copied, by DDP: all gradients lie in buckets then, which stay."""
+    return settings.num_processes > 1 and settings.strategy == "ddp"
 
 
 def _add_gradients(trained: list[torch.nn.Parameter]) -> None:
@@ -93,8 +98,7 @@ def _state_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
 def _beside(settings: TrainSection, trained: list[torch.nn.Parameter]) -> dict[str, int]:
     """Bytes of further parts that lie on the device all the time."""
     size = 4 * sum(parameter.numel() for parameter in trained)
-    is_copied = settings.num_processes > 1 and settings.strategy == "ddp"
-    return {OPTIMIZER: unsimulated_state(settings.optimizer, trained), EMA: size if settings.ema_decay else 0, BUCKETS: size if is_copied else 0}
+    return {OPTIMIZER: unsimulated_state(settings.optimizer, trained), EMA: size if settings.ema_decay else 0}
 
 
 def _inputs(transformer: torch.nn.Module, config: RunConfig, stage: StageSection) -> tuple[torch.Tensor, ...]:
