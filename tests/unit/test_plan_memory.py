@@ -101,12 +101,12 @@ def test_what_lies_on_the_device_all_the_time_is_in_closed_form() -> None:
     config = load_config("tiny", full)
     trained = list(build_trainee(shallow(), config).parameters())
     number = sum(parameter.numel() for parameter in trained)
-    parts = tiny_step(*full, "train.ema_decay=0.999", "train.gradient_accumulation_steps=2", "train.num_processes=2")
+    parts = tiny_step(*full, "train.ema_decay=0.999", "train.gradient_accumulation_steps=2")
     assert parts[OPTIMIZER] == 8 * number + 4 * len(trained)
     assert parts[EMA] == parts[GRADIENTS] == 4 * number
     assert parts[WEIGHTS] > 4 * number  # and the positional embedding
-    assert EMA not in tiny_step(*full)
-    assert tiny_step(*full, "train.num_processes=2") == tiny_step(*full, "train.gradient_accumulation_steps=2")  # buckets keep gradients from step to step
+    alone, copied = tiny_step(*full), tiny_step(*full, "train.num_processes=2")
+    assert EMA not in alone and alone.get(GRADIENTS, 0) < copied[GRADIENTS] == 4 * number
     assert tiny_step(*full, "train.optimizer=adamw_8bit")[OPTIMIZER] < 0.28 * parts[OPTIMIZER]
 
 
