@@ -2,6 +2,7 @@
 
     python benchmarks/plan.py                                                        # tiny-sana and a Sana of 162 M parameters, on the CPU
     python benchmarks/plan.py --device cuda --model sana_1600m_2k --trainer lora full --resolution 2048 --batch 1 2 --checkpointing on
+    python benchmarks/plan.py --device cuda --model sana_1600m_2k --phases
 
 Weights are random, in the real architecture; each case runs in a process of its own. On a CPU the peak is counted from the allocator's own events
 (torch.profiler), on CUDA it is `torch.cuda.max_memory_allocated`. Beside it stand how far the resident memory of a CPU process rose during the case,
@@ -48,7 +49,8 @@ class Case:
 
         settings = {"trainer": self.trainer, "resolution": self.resolution, "train_batch_size": self.batch, "gradient_checkpointing": self.checkpointing,
                     "mixed_precision": self.mixed_precision, "optimizer": self.optimizer, "gradient_accumulation_steps": self.accumulation}
-        return load_config(MODELS[self.model][0], tuple(f"train.{name}={json.dumps(value)}" for name, value in settings.items()))
+        drawn = (f"generate.height={self.resolution}", f"generate.width={self.resolution}")
+        return load_config(MODELS[self.model][0], (*drawn, *(f"train.{name}={json.dumps(value)}" for name, value in settings.items())))
 
     def architecture(self):
         from sana_bench.plan.architecture import Architecture, read_architecture
@@ -128,6 +130,56 @@ def _step(trainee, config, batch) -> None:
     loop_step(settings, trainee, 0, lambda step, micro: _loss(trainee, config.train, batch, torch.Generator().manual_seed(0)))
 
 
+def planned_phases(case: Case) -> dict[str, int]:
+    """Of encoding and drawing, by phase."""
+    from sana_bench.plan.inference_phases import drawing_memory, encoding_memory
+
+    cuda, config, architecture = case.device == "cuda", case.config(), case.architecture()
+    phases = [*encoding_memory(architecture, config, cuda=cuda), *drawing_memory(architecture, config, cuda=cuda)]
+    return {phase.name: sum(phase.parts.values()) for phase in phases}
+
+
+def measure_phases(case: Case) -> dict[str, int]:
+    """Peak bytes of real encoding and drawing, by phase: the pipeline's own calls, with what it has loaded then."""
+    import torch
+
+    from sana_bench.generation.sampling import set_tiling
+    from sana_bench.models import LATENT_PX
+    from sana_bench.plan.inference_phases import CAPTIONS, DECODE, DENOISE, PICTURES, num_tokens
+
+    config, device, parts = case.config(), torch.device(case.device), {}
+    settings, found = config.generate, {}
+
+    def load(name: str) -> None:
+        with _default(getattr(torch, getattr(config.model, f"{name}_dtype"))), device:
+            parts[name] = case.architecture().build(name, torch.get_default_dtype()).eval()
+
+    def run(phase: str, call) -> None:
+        with torch.no_grad():
+            call()  # the first time, libraries set themselves up
+            alive = [tensor for part in parts.values() for tensor in (*part.parameters(), *part.buffers())]
+            found[phase] = peak_bytes(call, alive, case.device)
+
+    def random(*shape: int, part: str) -> torch.Tensor:
+        return torch.randn(shape, device=device, dtype=parts[part].dtype)
+
+    load("vae"), load("text_encoder")
+    ids = torch.ones(1, num_tokens(settings), dtype=torch.int64, device=device)
+    run(CAPTIONS, lambda: parts["text_encoder"](ids, attention_mask=torch.ones_like(ids)))
+    del parts["text_encoder"]
+    run(PICTURES, lambda: parts["vae"].encode(random(1, 3, case.resolution, case.resolution, part="vae")))
+    load("transformer"), load("text_encoder")
+    number, size = settings.batch_size * 2, (settings.height // LATENT_PX, settings.width // LATENT_PX)
+    channels, width = parts["transformer"].config.in_channels, parts["transformer"].config.caption_channels
+    run(DENOISE, lambda: parts["transformer"](
+        random(number, channels, *size, part="transformer"), timestep=torch.ones(number, device=device),
+        encoder_hidden_states=random(number, settings.max_sequence_length, width, part="transformer"),
+        encoder_attention_mask=torch.ones(number, settings.max_sequence_length, dtype=torch.int64, device=device)))
+    set_tiling(parts["vae"], settings)
+    run(DECODE, lambda: parts["vae"].decode(random(settings.batch_size, channels, *size, part="vae")))
+    return found
+
+
 def peak_bytes(step, alive: list, device: str) -> int:
     """Most bytes of tensors at once while `step` runs, those of `alive` among them, by the allocator's own count."""
     import torch
@@ -169,6 +221,9 @@ def run_case(case: Case) -> dict:
     del sana_bench
     torch.zeros(1, device=case.device)
     before = _resident_peak()
+    if case.trainer == "none":
+        planned, measured = planned_phases(case), measure_phases(case)
+        return {**asdict(case), "phases": {name: {"planned": planned[name], "measured": size, "off": planned[name] / size - 1} for name, size in measured.items()}}
     measured = measure(case)
     rise = None if before is None else measured.pop("resident") - before
     planned = planned_bytes(case)
@@ -176,7 +231,19 @@ def run_case(case: Case) -> dict:
             "torch": torch.__version__, "device_name": torch.cuda.get_device_name() if case.device == "cuda" else "cpu"}
 
 
+def _phase_rows(found: dict) -> str:
+    return "\n".join(f"| {found['model']} | {name} | {found['resolution']} | | | | {each['planned'] / 1e9:.3f} | {each['measured'] / 1e9:.3f} | {each['off']:+.1%} | | |"
+                     for name, each in found["phases"].items())
+
+
+def _errors(found: dict) -> list[float]:
+    return [abs(each["off"]) for each in found["phases"].values()] if "phases" in found else [abs(found["off"])]
+
+
 def cases_of(arguments: argparse.Namespace) -> list[Case]:
+    if arguments.phases:
+        return [Case(model, "none", resolution, 1, False, device=arguments.device)
+                for model in arguments.model for resolution in arguments.resolution or RESOLUTIONS[model]]
     return [Case(model, trainer, resolution, batch, checkpointing == "on", precision, arguments.optimizer, arguments.accumulation, arguments.device)
             for model in arguments.model for trainer in arguments.trainer for resolution in arguments.resolution or RESOLUTIONS[model]
             for batch in arguments.batch for checkpointing in arguments.checkpointing for precision in arguments.mixed_precision]
@@ -200,6 +267,7 @@ def main() -> int:
     parser.add_argument("--mixed-precision", nargs="+", default=["bf16"], choices=("no", "bf16"))
     parser.add_argument("--optimizer", default="adamw", choices=("adamw", "adamw_8bit", "came"))
     parser.add_argument("--accumulation", type=int, default=1)
+    parser.add_argument("--phases", action="store_true", help="encoding and drawing instead of training")
     parser.add_argument("--out", type=Path, help="write everything that was found as JSON")
     parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -215,10 +283,10 @@ def main() -> int:
             print(f"{case} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
             continue
         found.append(json.loads(done.stdout.splitlines()[-1]))
-        print(_row(found[-1]), flush=True)
+        print((_phase_rows if arguments.phases else _row)(found[-1]), flush=True)
         if arguments.out:
             arguments.out.write_text(json.dumps(found, indent=1))
-    return int(len(found) < len(cases_of(arguments)) or any(abs(each["off"]) > TOLERANCE for each in found))
+    return int(len(found) < len(cases_of(arguments)) or any(error > TOLERANCE for each in found for error in _errors(each)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sana_bench.config import RunConfig
+from sana_bench.config import GenerateSection, RunConfig
 from sana_bench.generation.sampling import instruction_of, set_tiling
 from sana_bench.models import COMPONENTS, LATENT_PX, check_size
 from sana_bench.plan.architecture import Architecture
@@ -64,10 +64,13 @@ def _simulated_parts(architecture: Architecture, config: RunConfig, names: Seque
         yield ledger, parts
 
 
+def num_tokens(settings: GenerateSection) -> int:
+    """Of a caption with Sana's instruction in front of it, where it has one."""
+    return settings.max_sequence_length + len("\n".join(instruction_of(settings) or [])) // LETTERS_A_TOKEN
+
+
 def _encode_texts(ledger: Ledger, text_encoder: torch.nn.Module, config: RunConfig) -> dict[str, int]:
-    instruction = "\n".join(instruction_of(config.generate) or [])
-    tokens, moment = config.generate.max_sequence_length + len(instruction) // LETTERS_A_TOKEN, ledger.now()
-    ids = torch.zeros(1, tokens, dtype=torch.int64)
+    moment, ids = ledger.now(), torch.zeros(1, num_tokens(config.generate), dtype=torch.int64)
     text_encoder(ids, attention_mask=torch.ones_like(ids))
     return ledger.peak_since(moment)
 

@@ -39,7 +39,7 @@ class StepMemory:
 
 
 def step_memory(architecture: Architecture, config: RunConfig, stage: StageSection, *, cuda: bool) -> StepMemory:
-    """Simulate a training step that is not the first one, so that the optimizer has its state.
+    """Simulate a training step that is not the first one, so that the optimizer has its state. What torch.compile does to it is not known here.
 
     Args:
         stage: whose resolution, batch and accumulation are simulated, with square views.

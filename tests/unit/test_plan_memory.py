@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
-from benchmarks.plan import TOLERANCE, Case, measure, planned_bytes
+from benchmarks.plan import TOLERANCE, Case, measure, measure_phases, planned_bytes, planned_phases
 from sana_bench.config import load_config
 from sana_bench.errors import ConfigError, ModelError
-from sana_bench.plan.architecture import Architecture, read_architecture
+from sana_bench.plan.architecture import KNOWN, Architecture, read_architecture
 from sana_bench.plan.flops import FlopCounter
 from sana_bench.plan.inference_phases import drawing_memory, encoding_memory
 from sana_bench.plan.ledger import OTHER, Ledger
@@ -68,6 +71,21 @@ def test_a_planned_training_step_takes_what_the_allocator_measures(case: Case) -
     measured = measure(case)["measured"]
     assert planned_bytes(case) == pytest.approx(measured, rel=0.02)  # 15 % are promised; counted without data it is exact but for inputs
     assert TOLERANCE == 0.15
+
+
+def test_planned_encoding_and_drawing_take_what_the_allocator_measures() -> None:
+    case = Case("tiny", "none", 256, 1, False)
+    measured = measure_phases(case)
+    assert planned_phases(case) == {name: pytest.approx(size, rel=0.02) for name, size in measured.items()}
+    assert len(measured) == 4
+
+
+@pytest.mark.parametrize("known", sorted(KNOWN.glob("sana_*.json")), ids=lambda path: path.stem)
+def test_every_known_architecture_is_a_sana_of_1600_m(known: Path) -> None:
+    base = json.loads(known.read_text())["bases"][0]
+    with on_meta(torch.bfloat16):
+        transformer = read_architecture(load_config("tiny", (f"model.base={base}",)).model).build("transformer", torch.bfloat16)
+    assert sum(parameter.numel() for parameter in transformer.parameters()) == pytest.approx(1.6e9, rel=0.02)
 
 
 def test_released_sizes_are_counted_from_the_architecture() -> None:
