@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.commands import LOOK, command
@@ -21,12 +22,13 @@ def _plan_arguments(parser: Parser) -> None:
     parser.add_argument("config", metavar="RECIPE", nargs="?", help="a shipped recipe by name, or a TOML file (default: tiny)")
     parser.add_argument("--card", metavar="CARD", help="h200, h100, a100-80, a100-40, l40s, 4090, ... (default: h100)")
     parser.add_argument("--memory", metavar="SIZE", help="of a card that is not known, such as 24GiB or 80GB")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the memory of all phases, as .svg or .png")
     parser.add_argument("--set", metavar="SECTION.KEY=VALUE", action="append", default=[], dest="overrides",
                         help="change one setting of the recipe, such as train.rank=32; may be given many times")
 
 
 @command("plan", LOOK, _plan_arguments, "sana-bench plan", "sana-bench plan sana_1600m_2k_lora --card l40s",
-         "sana-bench plan sana_1600m_2k_lora --memory 24GiB --set train.trainer=full --json")
+         "sana-bench plan sana_1600m_2k_lora --memory 24GiB --set train.trainer=full --plot plan.svg", "sana-bench plan my_recipe.toml --json")
 def run_plan(arguments: Arguments) -> Reply:
     """say what memory, disk and images a run needs, before a GPU is rented for it
 
@@ -36,12 +38,19 @@ def run_plan(arguments: Arguments) -> Reply:
     """
     from sana_bench.plan.cards import DEFAULT_CARD, card_of_memory, find_card
     from sana_bench.plan.plan import make_plan
+    from sana_bench.plan.plot import draw_plan
+    from sana_bench.power_plot import check_ending
 
+    if arguments.plot:
+        check_ending(arguments.plot)
     if arguments.card and arguments.memory:
         raise UsageError("give either --card or --memory")
     card = card_of_memory(arguments.memory) if arguments.memory else find_card(arguments.card or DEFAULT_CARD)
     plan = make_plan(config_of(arguments), card)
-    return Reply(_document(plan), _text(plan))
+    if arguments.plot:
+        draw_plan(plan, arguments.plot)
+    return Reply(_document(plan) | {"plot": str(arguments.plot.resolve()) if arguments.plot else None},
+                 [*_text(plan), *([f"plot: {arguments.plot}"] if arguments.plot else [])])
 
 
 def _text(plan: Plan) -> list[str | Table]:
@@ -56,8 +65,10 @@ def _text(plan: Plan) -> list[str | Table]:
 
 def _rows(plan: Plan, phase: Phase) -> list[tuple[str, ...]]:
     """A bar for each part, shifted by those before it."""
+    from sana_bench.plan.plot import MARGIN
+
     rows, before = [], 0
-    for part, size in [*phase.parts.items(), ("CUDA and margin (assumed)", plan.card.margin(phase.peak))]:
+    for part, size in [*phase.parts.items(), (MARGIN, plan.card.margin(phase.peak))]:
         start, end = round(BAR * before / plan.card.memory), round(BAR * (before + size) / plan.card.memory)
         rows.append(("" if rows else phase.name, part, _gib(size), " " * start + "█" * (end - start)))
         before += size

@@ -147,7 +147,11 @@ def test_the_command_says_the_same_as_text_and_as_json(micro: dict[str, Path], t
     assert document["fit"]["settings"] == [] and document["fit"]["stages"][0]["train_batch_size"] == 2
     assert document["images"] == [{"suite": "micro_suite", "of": "variant", "number": 6}]
     assert document["train_hours_estimate"] is None  # of a card that only the memory is known of
-    assert main(["plan", recipe, "--card", "4090", "--set", "train.trainer=none"]) == 0
+    pictures = [tmp_path / "plan.svg", tmp_path / "again.svg"]
+    for picture in pictures:
+        assert main(["plan", recipe, "--card", "4090", "--set", "train.trainer=none", "--plot", str(picture)]) == 0
+    drawn = pictures[0].read_text()
+    assert drawn == pictures[1].read_text() and "denoise" in drawn and "4090: 23.99 GiB" in drawn and "text encoder" in drawn
     text = capfd.readouterr().out
     assert "nothing is trained here" in text and "denoise" in text and "encode captions" not in text
     assert f"of 4090, {24564 / 1024:.2f} GiB" in text and "estimate, not measured" in text
@@ -163,7 +167,7 @@ def test_what_does_not_fit_is_said_with_what_to_change(micro: dict[str, Path], t
 
 
 @pytest.mark.parametrize(("words", "part"), [
-    (["nothing"], 'no recipe "nothing"'), (["--card", "h10"], 'Did you mean "h100"'), (["--memory", "lots"], "such as 24GiB"),
+    (["nothing"], 'no recipe "nothing"'), (["--card", "h10"], 'Did you mean "h100"'), (["--memory", "lots"], "such as 24GiB"), (["--plot", "plan.gif"], "ends in .svg or .png"),
     (["--card", "h100", "--memory", "24GiB"], "either --card or --memory"), (["--set", "data.training=/nowhere"], 'no data source "/nowhere"'),
     (["--set", "model.base=someone/other"], "must be a commit"), (["--set", "train.optimizer=sgd"], "train.optimizer")])
 def test_bad_input_is_one_error(words: list[str], part: str, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
