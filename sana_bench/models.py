@@ -214,6 +214,7 @@ def load_adapter(pipeline, weights: Path, expected_base_digest: str) -> None:
     pipeline.load_lora_weights(weights.parent, weight_name=weights.name, adapter_name="default", local_files_only=True)
     if not pipeline.get_active_adapters():
         raise ModelError(f"diffusers took nothing from {weights.name}: no layer has an adapter after loading it")
+    pipeline.transformer.eval()  # peft adds layers that would go on dropping out while images are drawn
 
 
 def check_adapter(transformer, weights: Path, expected_base_digest: str) -> None:

@@ -89,6 +89,17 @@ def test_rank_stabilised_scaling_reaches_the_pipeline(micro, tmp_path, stabilise
     assert pipeline.transformer.transformer_blocks[0].attn1.to_q.scaling["default"] == pytest.approx(scale)
 
 
+def test_dropout_ends_with_training(micro, tmp_path):
+    checkpoint, folder, config = trained(micro, tmp_path, "train.lora_dropout=0.5", "train.learning_rate=0.05")
+    pipeline = load_pipeline(config.model, "cpu")
+    load_adapter(pipeline, folder / "pytorch_lora_weights.safetensors", checkpoint.base_digest)
+    generator = torch.Generator().manual_seed(0)
+    latents, embeds = torch.randn(1, 4, 2, 2, generator=generator), torch.randn(1, 5, 16, generator=generator)
+    with torch.no_grad():
+        first, second = (pipeline.transformer(latents, encoder_hidden_states=embeds, timestep=torch.tensor([500.0]), return_dict=False)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_adapters_are_trained_in_float32_under_bfloat16_compute(micro, tmp_path):
     _, folder, _ = trained(micro, tmp_path, "train.mixed_precision=bf16", "model.transformer_dtype=bfloat16")
     with safe_open(folder / "training_state.safetensors", framework="pt") as state:
