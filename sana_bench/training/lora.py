@@ -83,7 +83,9 @@ def _save(transformer: torch.nn.Module, weights: dict[str, torch.Tensor], contex
     from peft.utils import get_peft_model_state_dict
     from safetensors import SafetensorError, safe_open
 
-    transformer.peft_config["default"].target_modules = sorted(targets_of(context.config.train))  # peft holds a set
+    adapter = transformer.peft_config["default"]
+    adapter.target_modules = sorted(targets_of(context.config.train))  # peft holds a set
+    adapter.lora_dropout = 0.0  # diffusers builds adapters by this header, in training mode: a pipeline would go on dropping out
     temporary = context.folder / ".unsigned"
     try:
         SanaPipeline.save_lora_weights(temporary, transformer_lora_layers=get_peft_model_state_dict(transformer, weights),

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from sana_bench.config import load_config
 from sana_bench.errors import ConfigError
@@ -89,15 +89,27 @@ def test_rank_stabilised_scaling_reaches_the_pipeline(micro, tmp_path, stabilise
     assert pipeline.transformer.transformer_blocks[0].attn1.to_q.scaling["default"] == pytest.approx(scale)
 
 
-def test_dropout_ends_with_training(micro, tmp_path):
-    checkpoint, folder, config = trained(micro, tmp_path, "train.lora_dropout=0.5", "train.learning_rate=0.05")
-    pipeline = load_pipeline(config.model, "cpu")
-    load_adapter(pipeline, folder / "pytorch_lora_weights.safetensors", checkpoint.base_digest)
+def computes_the_same_twice(pipeline) -> bool:
     generator = torch.Generator().manual_seed(0)
     latents, embeds = torch.randn(1, 4, 2, 2, generator=generator), torch.randn(1, 5, 16, generator=generator)
     with torch.no_grad():
         first, second = (pipeline.transformer(latents, encoder_hidden_states=embeds, timestep=torch.tensor([500.0]), return_dict=False)[0] for _ in range(2))
-    assert torch.equal(first, second)
+    return torch.equal(first, second)
+
+
+def test_dropout_ends_with_training(micro, tmp_path):
+    """diffusers gives layers the dropout that an adapter's header names, and leaves it on: in ours there is none, and others' is switched off."""
+    checkpoint, folder, config = trained(micro, tmp_path, "train.lora_dropout=0.5", "train.learning_rate=0.05")
+    ours, theirs = folder / "pytorch_lora_weights.safetensors", tmp_path / "theirs.safetensors"
+    pipeline = load_pipeline(config.model, "cpu")
+    pipeline.load_lora_weights(ours.parent, weight_name=ours.name)
+    assert computes_the_same_twice(pipeline)
+    with safe_open(ours, framework="pt") as file:
+        header = json.loads(file.metadata()["lora_adapter_metadata"])
+    save_file(load_file(ours), theirs, {"lora_adapter_metadata": json.dumps(header | {"transformer.lora_dropout": 0.5})})
+    pipeline = load_pipeline(config.model, "cpu")
+    load_adapter(pipeline, theirs, checkpoint.base_digest)
+    assert computes_the_same_twice(pipeline) and pipeline.transformer.transformer_blocks[0].attn1.to_q.lora_dropout["default"].p == 0.5
 
 
 def test_adapters_are_trained_in_float32_under_bfloat16_compute(micro, tmp_path):
