@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -57,7 +58,7 @@ class DataSection(Section):
         total = sum(each.share for each in self.mix)
         if total >= 1:
             raise ValueError(f"the shares of data.mix add up to {total:g} and leave nothing for data.training; they must stay below 1")
-        names = [self.training, *(each.source for each in self.mix)]
+        names = [Path(name).expanduser() for name in (self.training, *(each.source for each in self.mix))]
         if len(set(names)) < len(names):
             raise ValueError("data.mix names a source twice, or data.training; give each source once")
         return self

@@ -42,7 +42,7 @@ UNTOUCHED = Augmentation()
 
 def augmentation_of(picture: Picture, draw: Draw, settings: AugmentSection) -> Augmentation:
     """How a drawn view of a picture looks."""
-    return choose(settings, f"{picture.source}/{picture.name}", draw.view, picture.text)
+    return choose(settings, f"{picture.content}/{picture.name}", draw.view, picture.text)
 
 
 def choose(settings: AugmentSection, key: str, view: int, caption: str) -> Augmentation:

@@ -58,6 +58,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     source: str
+    """As it was asked for: a folder ending in a slash, or beginning with a tilde, is called so."""
     digest: str
     """Changes with the captions and with the images."""
     folder: Path
@@ -88,7 +89,7 @@ def load_manifest(source: str, store: Store) -> Manifest:
         DataError: no such source, no images, or problems in the metadata: all of them in one message.
     """
     if source not in SOURCES:
-        return load_imagefolder(Path(source).expanduser())
+        return load_imagefolder(Path(source).expanduser()).model_copy(update={"source": source})
     people, only_photographs = SOURCES[source]
     digest = digest_of([people, OPENPEOPLE_VERSION, asset_digest("openpeople")])
     folder = store.folder("data", digest)

@@ -37,10 +37,10 @@ LATENTS_MADE_WITH, EMBEDDINGS_MADE_WITH = ("torch", "diffusers", "numpy", "pillo
 
 
 def identity(config: RunConfig) -> object:
-    """Everything beside the base that decides the weights."""
+    """Everything beside the base that decides the weights. What sources are called does not: their content and their shares do."""
     instruction = [config.generate.complex_human_instruction, config.generate.max_sequence_length]
-    return [config.train.model_dump(mode="json", exclude=NOT_IN_IDENTITY), instruction, config.data.model_dump(mode="json", include={"mix", "balance"}),
-            pictures_identity(config)]
+    shares = [[each.share for each in config.data.mix], config.data.model_dump(mode="json", include={"balance"})]
+    return [config.train.model_dump(mode="json", exclude=NOT_IN_IDENTITY), instruction, shares, pictures_identity(config)]
 
 
 @dataclass

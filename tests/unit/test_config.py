@@ -129,3 +129,10 @@ def test_a_config_cannot_be_changed_and_survives_a_round_trip() -> None:
     with pytest.raises(ValueError, match="frozen"):
         config.train.rank = 3
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("again", ["photos/", "./photos", "~/photos"])
+def test_a_source_is_given_once_however_it_is_written(again: str, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", ".")
+    with pytest.raises(ConfigError, match="names a source twice"):
+        load_config("tiny", ("data.training=photos", f'data.mix=[{{source="{again}", share=0.5}}]'))

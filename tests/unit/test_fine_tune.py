@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import weakref
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import sana_bench.training.loop as loop
 from sana_bench.config import RunConfig, load_config
 from sana_bench.models import load_transformer
 from sana_bench.store import Store
-from sana_bench.train import train
+from sana_bench.train import checkpoint_digest, train
 from sana_bench.training.checkpoints import weights_digest
 from sana_bench.training.full import free_parameters
 from sana_bench.training.group import join
@@ -59,6 +60,18 @@ def test_full_rank_with_an_average_resumes_bit_for_bit_at_any_step_and_between_s
     monkeypatch.setattr(loop, "save_training_state", save)
     assert steps == list(range(1, after + 1))
     assert losses_and_weights(config) == unbroken
+
+
+def test_where_sources_lie_and_how_they_are_called_changes_no_weight(micro, tmp_path, monkeypatch):
+    """Not augmented views either, which are drawn for each picture. A folder may end in a slash, as shells complete it, or begin with a tilde."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(micro["training"], tmp_path / "moved")
+    shutil.copytree(micro["reference"], tmp_path / "general")
+    views, share = "train.augment={num_views=4, rotation=10.0, crop=0.2}", "share=0.25"
+    here = config_of(micro, tmp_path / "here", views, f'data.mix=[{{source="{micro["reference"]}/", {share}}}]')
+    there = config_of(micro | {"training": "~/moved"}, tmp_path / "there", views, f'data.mix=[{{source="{tmp_path}/general", {share}}}]')
+    assert checkpoint_digest(here) == checkpoint_digest(there)
+    assert losses_and_weights(here) == losses_and_weights(there)
 
 
 @pytest.mark.parametrize("trainer", ["lora", "full"])
