@@ -196,12 +196,19 @@ def check_size(config, width: int, height: int) -> None:
     multiple = LATENT_PX * config.patch_size
     if width % multiple or height % multiple:
         raise ModelError(f"{width}x{height} does not divide into this transformer's patches; sides must be multiples of {multiple}")
-    if max(width, height) >= PX_2K and config.interpolation_scale is None:
+    if not _is_2k(width, height):
+        return
+    if config.interpolation_scale is None:
         raise ModelError(f"the transformer has sample_size {config.sample_size} and no interpolation_scale, so for {width}x{height} it "
                          f"lacks its positional embedding; convert the checkpoint again with --image_size 2048")
-    if max(width, height) >= PX_2K and config.sample_size != POSITIONS_2K * config.interpolation_scale:
+    if config.sample_size != POSITIONS_2K * config.interpolation_scale:
         raise ModelError(f"the transformer's positional embedding is scaled for another size than {width}x{height}: its sample_size {config.sample_size} must be "
                          f"{POSITIONS_2K} times its interpolation_scale {config.interpolation_scale}; convert the checkpoint again with --image_size 2048")
+
+
+def _is_2k(width: int, height: int) -> bool:
+    """Whether it takes a model of 2K or more: a strip such as 2048x512, one of Sana's sizes at 1024, does not."""
+    return max(width, height) >= PX_2K and width * height >= PX_2K**2 / 2
 
 
 def load_adapter(pipeline, weights: Path, expected_base_digest: str) -> None:

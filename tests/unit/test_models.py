@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sana_bench.config import ModelSection, load_config
+from sana_bench.data.buckets import bucket_of
 from sana_bench.errors import ConfigError, ModelError, StoreError
 from sana_bench.models import base_digest, base_folder, check_adapter, check_size, load_adapter, load_pipeline
 from sana_bench.shipped import PACKAGE
@@ -118,6 +119,21 @@ def test_a_positional_embedding_of_another_scale_than_2k_is_refused():
             check_size(SimpleNamespace(sample_size=sample_size, interpolation_scale=scale, patch_size=1), 2048, 2048)
     check_size(SimpleNamespace(sample_size=128, interpolation_scale=2.0, patch_size=1), 4096, 4096)  # the models of 4K
     check_size(SimpleNamespace(sample_size=32, interpolation_scale=1.0, patch_size=1), 1024, 1024)
+
+
+@pytest.mark.parametrize("resolution", [512, 1024])
+def test_every_size_of_a_smaller_resolution_needs_no_positional_embedding(resolution):
+    """Its narrowest buckets are as long as 2K and have the area of that resolution."""
+    sizes = {bucket_of((width, 1000), resolution, True) for width in range(200, 4200, 50)}
+    assert len(sizes) > 20
+    for width, height in sizes:
+        check_size(SimpleNamespace(sample_size=32, interpolation_scale=None, patch_size=1), width, height)
+
+
+@pytest.mark.parametrize("width", [1024, 1536, 2688, 4096])
+def test_every_shape_of_2k_needs_it(width):
+    with pytest.raises(ModelError, match="positional embedding"):
+        check_size(SimpleNamespace(sample_size=32, interpolation_scale=None, patch_size=1), *bucket_of((width, 2048**2 // width), 2048, True))
 
 
 def test_a_size_that_patches_do_not_fill_is_refused():
