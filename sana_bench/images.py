@@ -39,7 +39,7 @@ def image_size(path: Path, error: type[SanaBenchError]) -> tuple[int, int]:
         error: missing, or no image of a known format.
     """
     with _opened(path, error) as image:
-        lies_on_its_side = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        lies_on_its_side = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
         return image.size[::-1] if lies_on_its_side else image.size
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,13 @@ def test_the_size_is_that_of_the_upright_picture(orientation: int, tmp_path: Pat
     exif[0x0112] = orientation
     Image.fromarray(HALVES[:4]).save(tmp_path / "a.jpg", exif=exif)
     assert image_size(tmp_path / "a.jpg", DataError) == read_image(tmp_path / "a.jpg", DataError).shape[1::-1]
+
+
+@pytest.mark.parametrize(("kind", "value"), [(2, b"6\0\0\0"), (3, b"\x09\0\0\0"), (3, b"\0\0\0\0")])  # text, and numbers that stand for nothing
+def test_an_orientation_that_is_none_turns_nothing(kind: int, value: bytes, tmp_path: Path) -> None:
+    tag = struct.pack("<HHI", 0x0112, kind, 2 if kind == 2 else 1) + value
+    Image.fromarray(HALVES[:4]).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0" + tag + bytes(4))
+    assert image_size(tmp_path / "a.jpg", DataError) == read_image(tmp_path / "a.jpg", DataError).shape[1::-1] == (8, 4)
 
 
 def test_the_size_of_no_image_is_one_clear_error(tmp_path: Path) -> None:
