@@ -126,7 +126,7 @@ class TrainSection(Section):
     """Of a checkpoint of train.py, take the moving average of the weights (`state_dict_ema`). Off, as in train.py itself."""
     command: tuple[str, ...] = ()
     """For the trainer `external`: what makes the weights, program and arguments; `{output}` stands for the folder to write into."""
-    seed: int = 0
+    seed: Annotated[int, Field(gt=-(2**62), lt=2**62)] = 0
     num_seeds: Positive = 1
     """Train so many variants, with the seeds `seed`, `seed` + 1 and so on: the verdict then holds for the recipe and not for one fine-tune of it."""
     earlier_stage: tuple[StageSection, ...] = ()

@@ -44,7 +44,7 @@ def trainable_names(transformer: torch.nn.Module, settings: TrainSection) -> lis
     """Names of the parameters that are trained.
 
     Raises:
-        ConfigError: a name in `trainable_modules` is the end of no module's name, or there are fewer blocks than asked for.
+        ConfigError: a name in `trainable_modules` is the end of no module's name, there are fewer blocks than asked for, or nothing is left.
     """
     chosen, blocks = settings.trainable_modules, len(transformer.transformer_blocks)
     if settings.last_blocks > blocks:
@@ -59,8 +59,8 @@ def trainable_names(transformer: torch.nn.Module, settings: TrainSection) -> lis
     within = tuple(f"transformer_blocks.{index}." for index in range(blocks - settings.last_blocks, blocks)) if settings.last_blocks else ("",)
     names = [name for name, _ in transformer.named_parameters() if name.startswith(tuple(roots)) and name.startswith(within)]
     if not names:
-        raise ConfigError(f"train.trainable_modules and train.last_blocks leave no parameter to train: {ends or 'all'} is not in the last "
-                          f"{settings.last_blocks} blocks")
+        where = f"in the last {settings.last_blocks} blocks (train.last_blocks) " if settings.last_blocks else ""
+        raise ConfigError(f"train.trainable_modules leaves no parameter to train: {', '.join(ends)} {where}has none")
     return names
 
 

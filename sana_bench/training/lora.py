@@ -44,16 +44,17 @@ def targets_of(settings: TrainSection) -> tuple[str, ...]:
 
 
 def check_targets(transformer: torch.nn.Module, targets: tuple[str, ...]) -> None:
-    """Raises ConfigError where a target is the end of no layer's name that can have an adapter, by whole parts as peft matches."""
+    """Raises ConfigError where a target is the end of no layer's name that can have an adapter, or of another's too, by whole parts as peft matches."""
     import torch
 
-    layers = [name for name, module in transformer.named_modules()
-              if isinstance(module, torch.nn.Linear) or (isinstance(module, torch.nn.Conv2d) and module.groups == 1)]
+    layers = {name: isinstance(module, torch.nn.Linear) or (isinstance(module, torch.nn.Conv2d) and module.groups == 1)
+              for name, module in transformer.named_modules()}
     for target in targets:
-        if not any(f".{name}".endswith(f".{target}") for name in layers):
-            ends = sorted({".".join(name.split(".")[-2 if name.endswith(".0") else -1:]) for name in layers})
-            raise ConfigError(f'train.target_modules: no layer that can have an adapter ends in "{target}".{near_names(target, ends)} '
-                              f'Layers: {", ".join(ends)}')
+        hit = [can_have_one for name, can_have_one in layers.items() if f".{name}".endswith(f".{target}")]
+        if not (hit and all(hit)):
+            ends = sorted({".".join(name.split(".")[-2 if name.endswith(".0") else -1:]) for name, can_have_one in layers.items() if can_have_one})
+            what = "not only layers that can have an adapter end" if any(hit) else "no layer that can have an adapter ends"
+            raise ConfigError(f'train.target_modules: {what} in "{target}".{near_names(target, ends)} Layers: {", ".join(ends)}')
 
 
 def add_adapter(transformer: torch.nn.Module, settings: TrainSection) -> None:

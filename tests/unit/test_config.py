@@ -85,7 +85,7 @@ def test_all_problems_are_reported_at_once(recipe) -> None:
 
 @pytest.mark.parametrize(("override", "part"), [
     ("train.rank=0", "greater than 0"), ("train.rank=1.5", "integer"), ("train.rank=many", "got 'many'"),
-    ("train.caption_dropout=1.0", "less than 1"), ("generate.height=2049", "multiple of 32"),
+    ("train.caption_dropout=1.0", "less than 1"), ("train.seed=9999999999999999999", "less than"), ("generate.height=2049", "multiple of 32"),
     ("model.vae_dtype=float16", "float32"), ("compare.confidence=0.4", "greater than 0.5"), ("train=3", "train: "),
     ("name=Not A Name", "pattern"), ("name=../up", "pattern"), ("train.target_modules=to_q", "tuple"),
     ("generate.vae_tile_stride=512", "must not exceed"), ("train.learning_rate=inf", "finite"), ("train.logit_mean=nan", "finite"),

@@ -58,6 +58,11 @@ def test_presets_name_what_gets_an_adapter(micro, tmp_path, preset, layers):
     assert {name.rpartition(".")[2] if not name.endswith(".0") else "to_out.0" for name in names} == layers == set(PRESETS[preset])
 
 
+def test_the_end_of_a_blocks_name_is_no_layer(micro, tmp_path):
+    with pytest.raises(ConfigError, match='not only layers that can have an adapter end in "0".*to_out.0'):  # of transformer_blocks.0 too
+        trained(micro, tmp_path, 'train.target_modules=["0"]')
+
+
 def test_adapters_on_convolutions_are_drawn_with(micro, tmp_path):
     """The pipeline takes them: with them it draws another image than without."""
     checkpoint, _, config = trained(micro, tmp_path, "train.target_modules=all", "train.learning_rate=0.1")
@@ -137,7 +142,8 @@ def test_both_selections_hold_at_once(micro, tmp_path):
 
 @pytest.mark.parametrize(("settings", "message"), [
     (('train.trainable_modules=["attn3"]',), 'Did you mean "attn2"'), (("train.last_blocks=2",), "has 1 blocks"),
-    (('train.trainable_modules=["patch_embed"]', "train.last_blocks=1"), "leave no parameter")])
+    (('train.trainable_modules=["patch_embed"]', "train.last_blocks=1"), r"patch_embed in the last 1 blocks \(train.last_blocks\) has none"),
+    (('train.trainable_modules=["norm1"]',), "norm1 has none")])
 def test_names_that_are_not_there_are_one_error_before_anything_is_encoded(micro, tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):
         trained(micro, tmp_path, "train.trainer=full", *settings)
