@@ -29,3 +29,28 @@ def ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], 
     finally:
         for future in begun:
             future.cancel()
+
+
+class Background:
+    """One thing at a time, beside the caller, and all of it done when the `with` block ends. What fails is raised by the next call, or in the end."""
+
+    def __init__(self) -> None:
+        self._pool, self._last = ThreadPoolExecutor(1, "background"), None
+
+    def __enter__(self) -> Background:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            self._wait()
+
+    def do(self, work: Callable[[], object]) -> None:
+        """Begin, once what was begun before is done."""
+        self._wait()
+        self._last = self._pool.submit(work)
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        if last:
+            last.result()

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from sana_bench.evidence.material import Example
 from sana_bench.evidence.network import DamageNet
 from sana_bench.features.upright_view import MAP, SIDE, Part, skeleton_map, transformed
-from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
+from sana_bench.training.loop import LoopSettings, run_loop, step_generator
+from sana_bench.training.trainee import Trainee
 
 BATCH_SIZE = 32
 SEED = 5

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
+from sana_bench.training.loop import LoopSettings, run_loop, step_generator
+from sana_bench.training.trainee import Trainee
 
 CONFIG = dict(
     in_channels=3, latent_channels=32, attention_head_dim=32,

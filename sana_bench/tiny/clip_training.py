@@ -11,7 +11,8 @@ from sana_bench.features.clip_model import SEED, build_clip, clip_config, load_t
 from sana_bench.store import digest_of, sha256_file
 from sana_bench.tiny.clip_card import write_card
 from sana_bench.tiny.clip_views import draw_captions, view_features
-from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
+from sana_bench.training.loop import LoopSettings, run_loop, step_generator
+from sana_bench.training.trainee import Trainee
 
 if TYPE_CHECKING:
     import torch

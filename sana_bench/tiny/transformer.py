@@ -10,7 +10,8 @@ import torch
 from sana_bench.tiny.captions import caption_variant
 from sana_bench.tiny.muon import MuonAdamW, split_parameters
 from sana_bench.training.flow_matching import draw_sigmas, flow_matching_loss
-from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
+from sana_bench.training.loop import LoopSettings, run_loop, step_generator
+from sana_bench.training.trainee import Trainee
 
 TRANSFORMER_CONFIG = dict(
     in_channels=32, out_channels=32, num_layers=8, num_attention_heads=9, attention_head_dim=32,

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.errors import StoreError, TrainingError
 from sana_bench.store import sha256_file, written_whole
+from sana_bench.training.trainee import Trainee, whole_by_name
+from sana_bench.workers import Background
 
 if TYPE_CHECKING:
     import torch
 
-    from sana_bench.training.loop import Trainee
-
 STATE_FILE = "training_state.safetensors"
 
 
-def save_training_state(folder: Path, trainee: Trainee, losses: list[float], identity: str) -> None:
-    """Write the state after `len(losses)` steps. `identity` names the run that may resume from it.
+def save_training_state(folder: Path, trainee: Trainee, losses: list[float], identity: str, writer: Background) -> None:
+    """Write the state after `len(losses)` steps, while training goes on. `identity` names the run that may resume from it.
 
-    Every process takes part where the weights are cut among several; the main one writes, and the others wait for it.
+    Every process takes part where the weights are cut among several; the main one writes.
     """
     state = {f"weight.{name}": value for name, value in trainee.weights.items()}
     for name, weight in trainee.weights.items():
@@ -36,40 +36,7 @@ def save_training_state(folder: Path, trainee: Trainee, losses: list[float], ide
         state["ema_steps"] = trainee.ema.optimization_step
     tensors = whole_by_name(state, keep=trainee.is_main)
     if trainee.is_main:
-        save_weights(folder / STATE_FILE, _apart(tensors), {"identity": identity, "losses": json.dumps(losses)})
-    if trainee.accelerator:
-        trainee.accelerator.wait_for_everyone()
-
-
-def whole(value: torch.Tensor | float) -> torch.Tensor:
-    """A tensor on the processor, gathered where it is cut among processes. Plain numbers become int64 or float64 without dimensions."""
-    import torch
-    from torch.distributed.tensor import DTensor
-
-    if not isinstance(value, torch.Tensor):
-        return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
-    tensor = value.detach()
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu().contiguous()
-
-
-def whole_by_name(values: Mapping[str, torch.Tensor | float], keep: bool) -> dict[str, torch.Tensor]:
-    """All of them whole, in the processes that `keep` them; the others only take part in gathering, one at a time, and hold nothing."""
-    tensors = {}
-    for name, value in values.items():
-        tensor = whole(value)
-        if keep:
-            tensors[name] = tensor
-    return tensors
-
-
-def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """None shares memory with another, which safetensors refuses: 8-bit optimizers have one table for all weights."""
-    seen = set[int]()
-    for name, tensor in tensors.items():
-        if tensor.data_ptr() in seen:
-            tensors[name] = tensor.clone()
-        seen.add(tensor.data_ptr())
-    return tensors
+        writer.do(partial(save_weights, folder / STATE_FILE, tensors, {"identity": identity, "losses": json.dumps(losses)}))
 
 
 def save_weights(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:

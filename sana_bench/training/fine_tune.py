@@ -23,7 +23,8 @@ from sana_bench.training import TrainingContext
 from sana_bench.training.batches import Batch, BatchReader
 from sana_bench.training.flow_matching import flow_matching_loss
 from sana_bench.training.group import cut, join
-from sana_bench.training.loop import LoopSettings, Trainee, run_loop, step_generator
+from sana_bench.training.loop import LoopSettings, run_loop, step_generator
+from sana_bench.training.trainee import Trainee
 
 if TYPE_CHECKING:
     import torch

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.errors import TrainingError
 from sana_bench.progress import progress
-from sana_bench.training.checkpoints import load_training_state, save_training_state, whole
+from sana_bench.training.checkpoints import load_training_state, save_training_state
+from sana_bench.training.trainee import Trainee
+from sana_bench.workers import Background
 
 if TYPE_CHECKING:
     import torch
-    from accelerate import Accelerator
-    from diffusers.training_utils import EMAModel
 
 
 def step_generator(seed: int, step: int, *more: int) -> torch.Generator:
@@ -60,62 +58,6 @@ class LoopSettings:
     description: str = "train"
 
 
-@dataclass
-class Stopwatch:
-    """Seconds that training spends inside forward and backward passes and the optimizer, and outside of them."""
-
-    inside: float = 0.0
-    total: float = 0.0
-
-    @contextmanager
-    def measure(self, what: str) -> Iterator[None]:
-        """`inside` or `total`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, what, getattr(self, what) + time.perf_counter() - start)
-
-
-@dataclass
-class Trainee:
-    """What a loop trains."""
-
-    weights: Mapping[str, torch.nn.Parameter]
-    """The trainable parameters by name; all of them are in `optimizer`."""
-    optimizer: torch.optim.Optimizer
-    """Its groups may have an `lr_scale`."""
-    ema: EMAModel | None = None
-    """Of the weights, in their order."""
-    accelerator: Accelerator | None = None
-    model: torch.nn.Module | None = None
-    """As accelerate prepared it."""
-    watch: Stopwatch = field(default_factory=Stopwatch)
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes."""
-        return self.accelerator is None or self.accelerator.is_main_process
-
-    def backward(self, loss: torch.Tensor, last: bool) -> None:
-        """Gradients of one batch; those of several processes are averaged after the last batch of a step."""
-        if self.accelerator is None:
-            loss.backward()
-            return
-        with nullcontext() if last else self.accelerator.no_sync(self.model):
-            self.accelerator.backward(loss)
-
-    def mean_over_processes(self, loss: torch.Tensor) -> float:
-        return (loss if self.accelerator is None else self.accelerator.reduce(loss, "mean")).item()
-
-    def clip(self, max_norm: float) -> torch.Tensor:
-        """The norm of all gradients, before they are clipped to it."""
-        import torch
-
-        clip = torch.nn.utils.clip_grad_norm_ if self.accelerator is None else self.accelerator.clip_grad_norm_
-        return whole(clip(list(self.weights.values()), max_norm))
-
-
 def run_loop(settings: LoopSettings, trainee: Trainee, compute_loss: Callable[[int, int], torch.Tensor], folder: Path, identity: str,
              after_step: Callable[[int], None] = lambda step: None) -> list[float]:
     """Train from the last checkpoint in `folder` to the end of `settings`; return the loss of every step, those of earlier loops included.
@@ -130,14 +72,16 @@ def run_loop(settings: LoopSettings, trainee: Trainee, compute_loss: Callable[[i
     """
     losses = load_training_state(folder, trainee, identity)
     end = settings.first_step + settings.total_steps
-    with progress(settings.description, settings.total_steps, min(settings.total_steps, len(losses) - settings.first_step)) as tracker:
+    with progress(settings.description, settings.total_steps, min(settings.total_steps, len(losses) - settings.first_step)) as tracker, Background() as writer:
         while len(losses) < end:
             with trainee.watch.measure("total"):
                 losses.append(_step(settings, trainee, len(losses) - settings.first_step, compute_loss))
                 tracker.advance(f"loss {sum(losses[-20:]) / len(losses[-20:]):.4f}")
                 if len(losses) % settings.checkpoint_every == 0 or len(losses) == end:
-                    save_training_state(folder, trainee, losses, identity)
+                    save_training_state(folder, trainee, losses, identity, writer)
             after_step(len(losses))
+    if trainee.accelerator:
+        trainee.accelerator.wait_for_everyone()  # the others go on from what the main process has written
     return losses
 
 

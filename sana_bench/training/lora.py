@@ -10,8 +10,9 @@ from sana_bench.models import BASE_DIGEST_KEY
 from sana_bench.registry import near_names
 from sana_bench.train_config import TrainSection
 from sana_bench.training import TrainedWeights, TrainingContext, register_trainer
-from sana_bench.training.checkpoints import save_weights, whole_by_name
+from sana_bench.training.checkpoints import save_weights
 from sana_bench.training.fine_tune import fine_tune, identity
+from sana_bench.training.trainee import whole_by_name
 
 if TYPE_CHECKING:
     import torch

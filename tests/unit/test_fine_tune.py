@@ -48,8 +48,8 @@ def unbroken(micro, tmp_path_factory) -> tuple[tuple[float, ...], str]:
 def test_full_rank_with_an_average_resumes_bit_for_bit_at_any_step_and_between_stages(after: int, micro, unbroken, tmp_path, monkeypatch):
     config, save, steps = config_of(micro, tmp_path, *STAGED), loop.save_training_state, []
 
-    def save_and_stop(folder, trainee, losses, identity) -> None:
-        save(folder, trainee, losses, identity)
+    def save_and_stop(folder, trainee, losses, *rest) -> None:
+        save(folder, trainee, losses, *rest)
         steps.append(len(losses))
         if len(losses) == after:
             raise Stop

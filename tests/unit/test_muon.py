@@ -7,7 +7,8 @@ from torch import nn
 
 from sana_bench.tiny.muon import MuonAdamW, orthogonalise, split_parameters
 from sana_bench.training.checkpoints import load_training_state, save_training_state
-from sana_bench.training.loop import Trainee
+from sana_bench.training.trainee import Trainee
+from sana_bench.workers import Background
 
 SETTINGS = dict(lr=0.01, weight_decay=0.01)
 
@@ -65,7 +66,8 @@ def test_a_checkpoint_goes_on_as_if_unbroken(tmp_path):
     expected = train([MuonAdamW([whole], [], **SETTINGS)], whole, steps=6)
     optimizer = MuonAdamW([broken], [], **SETTINGS)
     train([optimizer], broken, steps=3)
-    save_training_state(tmp_path, Trainee({"weight": broken}, optimizer), [0.0] * 3, "same")
+    with Background() as writer:
+        save_training_state(tmp_path, Trainee({"weight": broken}, optimizer), [0.0] * 3, "same", writer)
     again = start(8, 8)
     optimizer = MuonAdamW([again], [], **SETTINGS)
     load_training_state(tmp_path, Trainee({"weight": again}, optimizer), "same")

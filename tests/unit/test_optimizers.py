@@ -14,8 +14,9 @@ import torch
 from sana_bench.config import TrainSection
 from sana_bench.errors import ConfigError
 from sana_bench.training.checkpoints import load_training_state, save_training_state
-from sana_bench.training.loop import Trainee
 from sana_bench.training.optimizers import build_optimizer
+from sana_bench.training.trainee import Trainee
+from sana_bench.workers import Background
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed (pip install sana-bench[optimizers])")
 NAMES = ("adamw", pytest.param("adamw_8bit", marks=needs_bitsandbytes), "came")
@@ -48,7 +49,8 @@ def test_a_resumed_optimizer_goes_on_bit_for_bit(name, tmp_path):
     unbroken, broken, again = start(name), start(name), start(name)
     train(unbroken, 6)
     train(broken, 3)
-    save_training_state(tmp_path, broken, [0.0] * 3, "me")
+    with Background() as writer:
+        save_training_state(tmp_path, broken, [0.0] * 3, "me", writer)
     assert load_training_state(tmp_path, again, "me") == [0.0] * 3
     train(again, 3)
     for mine, expected in zip(again.weights.values(), unbroken.weights.values(), strict=True):

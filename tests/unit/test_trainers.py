@@ -208,11 +208,10 @@ def test_stages_run_one_after_the_other_with_their_own_settings(micro, tmp_path,
     assert sizes == {(1, 1), (2, 2)}  # 32 and 64 px
 
 
-@pytest.mark.parametrize("trainer", ["lora", "full"])
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
-def test_stopped_anywhere_and_resumed_training_ends_in_the_same_weights(micro, tmp_path, trainer, stop_after, monkeypatch):
-    """Within a stage, on the border of two, with a moving average and accumulated batches."""
-    options = (*STAGED, f"train.trainer={trainer}", "train.ema_decay=0.5", "train.lora_dropout=0.1")
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_stopped_in_a_stage_or_between_two_a_lora_ends_in_the_same_bytes(micro, tmp_path, stop_after, monkeypatch):
+    """With dropout, whose randomness must be that of the step, a moving average, and accumulated batches. Full rank: test_fine_tune.py."""
+    options = (*STAGED, "train.ema_decay=0.5", "train.lora_dropout=0.1")
     _, expected, _ = trained(micro, tmp_path / "unbroken", *options)
     import sana_bench.training.loop as loop
 
@@ -229,14 +228,7 @@ def test_stopped_anywhere_and_resumed_training_ends_in_the_same_weights(micro, t
         trained(micro, tmp_path / "broken", *options)
     monkeypatch.setattr(loop, "save_training_state", save)
     _, folder, _ = trained(micro, tmp_path / "broken", *options)
-    files = ["pytorch_lora_weights.safetensors"] if trainer == "lora" else ["transformer/diffusion_pytorch_model.safetensors"]
-    assert [sha256_file(folder / name) for name in files] == [sha256_file(expected / name) for name in files]
-
-
-def test_gradient_checkpointing_changes_memory_and_not_the_losses(micro, tmp_path):
-    plain, _, _ = trained(micro, tmp_path / "plain", "train.trainer=full")
-    again, _, _ = trained(micro, tmp_path / "again", "train.trainer=full", "train.gradient_checkpointing=true")
-    assert again.summary.losses == pytest.approx(plain.summary.losses, abs=1e-6)
+    assert sha256_file(folder / "pytorch_lora_weights.safetensors") == sha256_file(expected / "pytorch_lora_weights.safetensors")
 
 
 def test_the_summary_says_how_often_each_source_was_seen(micro, tmp_path):

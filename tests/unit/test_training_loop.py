@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
-from sana_bench.errors import TrainingError
+from sana_bench.errors import StoreError, TrainingError
 from sana_bench.training.checkpoints import STATE_FILE, load_training_state, save_training_state
-from sana_bench.training.loop import LoopSettings, Trainee, learning_rate_at, run_loop, step_generator
+from sana_bench.training.loop import LoopSettings, learning_rate_at, run_loop, step_generator
+from sana_bench.training.trainee import Trainee
+from sana_bench.workers import Background
 
 SEED = 3
 SETTINGS = LoopSettings(total_steps=6, learning_rate=0.1, checkpoint_every=2, schedule="linear")
@@ -65,7 +69,8 @@ def test_a_state_of_other_weights_is_refused(tmp_path):
     weights = {name: torch.zeros(2, requires_grad=True) for name in ("a", "b")}
     optimizer = torch.optim.AdamW(weights.values())
     trainee = Trainee(weights, optimizer)
-    save_training_state(tmp_path, trainee, [1.0], "me")
+    with Background() as writer:
+        save_training_state(tmp_path, trainee, [1.0], "me", writer)
     fewer = {"a": torch.zeros(2, requires_grad=True)}
     with pytest.raises(TrainingError, match="other weights than are trained now.*b"):
         load_training_state(tmp_path, Trainee(fewer, torch.optim.AdamW(fewer.values())), "me")
@@ -122,3 +127,26 @@ def test_learning_rate_schedules():
     assert learning_rate_at(7, schedule="linear", **rate) == pytest.approx(0.5)  # half of the ten falling steps
     assert learning_rate_at(7, schedule="cosine", **rate) == pytest.approx(0.5)
     assert learning_rate_at(2, schedule="cosine", **rate) == 1.0
+
+
+def test_a_state_is_as_it_was_when_it_was_saved_though_training_goes_on(tmp_path):
+    """It is written by another thread, from copies: what the next step does to the weights is not in it."""
+    weight = torch.nn.Parameter(torch.zeros(3))
+    trainee, go_on = Trainee({"weight": weight}, torch.optim.SGD([weight], lr=1.0)), threading.Event()
+    with Background() as writer:
+        writer.do(go_on.wait)
+        saver = threading.Thread(target=save_training_state, args=(tmp_path, trainee, [1.0], "me", writer))
+        go_on.set()
+        saver.start()
+        saver.join()
+        weight.data += 7.0
+    load_training_state(tmp_path, trainee, "me")
+    assert torch.equal(weight.detach(), torch.zeros(3))
+
+
+def test_a_state_that_cannot_be_written_ends_training_with_that_error(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    weight = torch.nn.Parameter(torch.zeros(1))
+    with pytest.raises(StoreError, match="cannot write"):
+        run_loop(LoopSettings(total_steps=3, learning_rate=0.1, checkpoint_every=1), Trainee({"weight": weight}, torch.optim.SGD([weight], lr=1.0)),
+                 lambda step, number: weight.sum(), tmp_path / "file", "me")

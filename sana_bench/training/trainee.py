@@ -1,0 +1,91 @@
+"""What a training loop trains: weights with their optimizer, in one process or several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+    from diffusers.training_utils import EMAModel
+
+
+@dataclass
+class Stopwatch:
+    """Seconds that training spends inside forward and backward passes and the optimizer, and outside of them."""
+
+    inside: float = 0.0
+    total: float = 0.0
+
+    @contextmanager
+    def measure(self, what: str) -> Iterator[None]:
+        """`inside` or `total`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, what, getattr(self, what) + time.perf_counter() - start)
+
+
+@dataclass
+class Trainee:
+    """What a loop trains."""
+
+    weights: Mapping[str, torch.nn.Parameter]
+    """The trainable parameters by name; all of them are in `optimizer`."""
+    optimizer: torch.optim.Optimizer
+    """Its groups may have an `lr_scale`."""
+    ema: EMAModel | None = None
+    """Of the weights, in their order."""
+    accelerator: Accelerator | None = None
+    model: torch.nn.Module | None = None
+    """As accelerate prepared it."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes."""
+        return self.accelerator is None or self.accelerator.is_main_process
+
+    def backward(self, loss: torch.Tensor, last: bool) -> None:
+        """Gradients of one batch; those of several processes are averaged after the last batch of a step."""
+        if self.accelerator is None:
+            loss.backward()
+            return
+        with nullcontext() if last else self.accelerator.no_sync(self.model):
+            self.accelerator.backward(loss)
+
+    def mean_over_processes(self, loss: torch.Tensor) -> float:
+        return (loss if self.accelerator is None else self.accelerator.reduce(loss, "mean")).item()
+
+    def clip(self, max_norm: float) -> torch.Tensor:
+        """The norm of all gradients, before they are clipped to it."""
+        import torch
+
+        clip = torch.nn.utils.clip_grad_norm_ if self.accelerator is None else self.accelerator.clip_grad_norm_
+        return whole(clip(list(self.weights.values()), max_norm))
+
+
+def whole(value: torch.Tensor | float) -> torch.Tensor:
+    """A copy on the processor, gathered where the tensor is cut among processes. Plain numbers become int64 or float64 without dimensions."""
+    import torch
+    from torch.distributed.tensor import DTensor
+
+    if not isinstance(value, torch.Tensor):
+        return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
+    tensor = value.detach()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).to("cpu", copy=True).contiguous()
+
+
+def whole_by_name(values: Mapping[str, torch.Tensor | float], keep: bool) -> dict[str, torch.Tensor]:
+    """All of them whole, in the processes that `keep` them; the others only take part in gathering, one at a time, and hold nothing."""
+    tensors = {}
+    for name, value in values.items():
+        tensor = whole(value)
+        if keep:
+            tensors[name] = tensor
+    return tensors
