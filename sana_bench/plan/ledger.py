@@ -57,11 +57,11 @@ class Ledger(TorchDispatchMode):
         return len(self._bookings)
 
     def peak_since(self, moment: int) -> dict[str, int]:
-        """Bytes by part at the time after `moment` when most were alive."""
+        """Bytes by part at the time after `moment` when most were alive, OTHER last."""
         totals = list(accumulate(size for _, size in self._bookings))
         end = max(range(max(moment - 1, 0), len(totals)), key=totals.__getitem__, default=-1) + 1
         alive: dict[str, int] = {}
         for number, size in self._bookings[:end]:
             part = self._parts.get(number, OTHER)
             alive[part] = alive.get(part, 0) + size
-        return {part: size for part, size in alive.items() if size}
+        return {part: alive[part] for part in sorted(alive, key=OTHER.__eq__) if alive[part]}

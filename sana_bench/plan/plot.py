@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,6 @@ def _draw(panel: Axes, plan: Plan) -> None:
         before = [start + size for start, size in zip(before, sizes, strict=True)]
     panel.axvline(plan.card.memory / GIB, color="0.25", linestyle="--", label=printable(f"{plan.card.name}: {plan.card.memory / GIB:.2f} GiB"))
     panel.invert_yaxis()
-    panel.set(xlabel="GiB on one device", title=printable(plan.base), xlim=(0, None))
+    panel.set(xlabel="GiB on one device", title=textwrap.fill(printable(plan.base), 100), xlim=(0, None))
     panel.grid(axis="x", alpha=0.2)
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4, fontsize=8, frameon=False)
