@@ -44,13 +44,24 @@ def prepare_pipeline(pipeline, settings: GenerateSection) -> None:
     Raises:
         ModelError: the base cannot draw with these settings.
     """
-    family = type(pipeline).__name__
+    check_drawable(type(pipeline).__name__, pipeline.transformer.config, settings)
+    pipeline.scheduler = build_scheduler(settings)
+    set_tiling(pipeline.vae, settings)
+
+
+def check_drawable(family: str, transformer_config, settings: GenerateSection) -> None:
+    """Find out, without weights and so before hours of training, whether a base can draw with these settings.
+
+    Args:
+        family: class of its pipeline.
+
+    Raises:
+        ModelError: it needs another scheduler or another size.
+    """
     if (family == SPRINT) != (settings.scheduler == "scm"):
         needed = "scm" if family == SPRINT else "flow_dpm_solver or flow_euler"
         raise ModelError(f"a base of the class {family} is drawn with generate.scheduler {needed}, not {settings.scheduler}")
-    check_size(pipeline.transformer.config, settings.width, settings.height)
-    pipeline.scheduler = build_scheduler(settings)
-    set_tiling(pipeline.vae, settings)
+    check_size(transformer_config, settings.width, settings.height)
 
 
 def set_tiling(vae, settings: GenerateSection) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 from sana_bench.config import ModelSection, RunConfig
 from sana_bench.errors import ConfigError, TrainingError
 from sana_bench.file_hashes import sha256_cached
 from sana_bench.full_weights import CONFIG_FILE, FOLDER, check_same_config, empty_transformer, read_config, read_tensors, save_transformer, weight_files
-from sana_bench.models import base_folder, check_adapter, check_size, check_stored_dtype
+from sana_bench.generation.sampling import check_drawable
+from sana_bench.models import base_folder, check_adapter, check_stored_dtype, pipeline_class_name
 from sana_bench.store import write_bytes
 from sana_bench.training import TrainedWeights, TrainingContext, register_trainer
 from sana_bench.training.command import run_command
@@ -46,10 +48,12 @@ class ExternalTrainer:
         return [settings.weights_ema, [[path.name, sha256_cached(path)] for path in found.files]]
 
     def train(self, context: TrainingContext) -> TrainedWeights:
-        config = context.config
+        config, base = context.config, base_folder(context.config.model)
+        base_config = read_config(base / FOLDER)
+        check_drawable(pipeline_class_name(base), SimpleNamespace(**base_config), config.generate)
+        check_stored_dtype(base / FOLDER, config.model)
         path = _made(context) if config.train.command else _named(config)
         found = find_weights(path, config.model)
-        base_config = read_config(base_folder(config.model) / FOLDER)
         if found.kind == "adapter":
             check_adapter(empty_transformer(base_config), found.path, context.base_digest)
             write_bytes(context.folder / WEIGHTS_FILE, found.path.read_bytes())
@@ -110,8 +114,6 @@ def _written(path: Path) -> int:
 
 def _take_full(found: Found, base_config: dict, context: TrainingContext) -> None:
     """Write full weights into the checkpoint's folder as diffusers reads them, after checking that the base is drawn with them as they were trained."""
-    from types import SimpleNamespace
-
     from sana_bench import native
 
     config = context.config
@@ -123,5 +125,4 @@ def _take_full(found: Found, base_config: dict, context: TrainingContext) -> Non
         check_same_config(read_config(found.path), base_config)
         check_stored_dtype(found.path, config.model)
         tensors = read_tensors(found.files[1:])
-    check_size(SimpleNamespace(**base_config), config.generate.width, config.generate.height)
     save_transformer(tensors, base_config, context.folder / FOLDER)

@@ -14,7 +14,8 @@ from sana_bench.data.embeddings import EmbeddingCache
 from sana_bench.data.latents import LatentCache
 from sana_bench.data.pictures import pictures_identity
 from sana_bench.data.training_set import TrainingSet, training_set
-from sana_bench.models import check_size, load_pipeline, load_transformer, resolve_device, transformer_config
+from sana_bench.generation.sampling import check_drawable
+from sana_bench.models import base_folder, check_size, load_pipeline, load_transformer, pipeline_class_name, resolve_device, transformer_config
 from sana_bench.provenance import package_versions
 from sana_bench.records import TrainingSummary
 from sana_bench.store import digest_of
@@ -87,11 +88,12 @@ def fine_tune(context: TrainingContext, prepare: Callable[[torch.nn.Module, Trai
 
 
 def check_early(config: RunConfig, images: TrainingSet, prepare: Callable[[torch.nn.Module, TrainSection], None]) -> None:
-    """Find out, before anything is encoded, what cannot be trained: a size, or a name that the transformer does not have."""
+    """Find out, before anything is encoded, what cannot be trained, or drawn with later: a size, a family, or a name that the transformer does not have."""
     import torch
     from diffusers import SanaTransformer2DModel
 
     described = transformer_config(config.model)
+    check_drawable(pipeline_class_name(base_folder(config.model)), described, config.generate)
     for width, height in {(draw.width, draw.height) for draw in images.all_draws()}:
         check_size(described, width, height)
     with torch.device("meta"):

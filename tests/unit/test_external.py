@@ -154,6 +154,19 @@ def test_full_weights_in_bfloat16_are_not_taken_for_a_run_in_float16(micro, tune
     assert stored(config_of(tmp_path / "run", micro, tmp_path / "half", "model.transformer_dtype=bfloat16")).is_dir()
 
 
+def test_no_command_is_run_for_a_base_that_cannot_be_drawn_with(micro, tmp_path):
+    """Its dtype, its size and its scheduler are known before hours of training."""
+    half = shutil.copytree(micro["base"], tmp_path / "half")
+    SanaTransformer2DModel.from_pretrained(half / "transformer", dtype=torch.bfloat16).save_pretrained(half / "transformer")
+    options = {"float16 overflows": "model.transformer_dtype=float16", "lacks its positional embedding": "generate={height=2048, width=2048}",
+               "is drawn with generate.scheduler flow": "generate.scheduler=scm"}
+    for message, option in options.items():
+        config = config_of(tmp_path / "run", micro, "", 'train.command=["touch", "{output}/begun"]', option, base=half)
+        with pytest.raises(ModelError, match=message):
+            stored(config)
+    assert not list(tmp_path.rglob("begun"))
+
+
 def test_weights_of_another_architecture_name_what_differs(micro, tuned, tmp_path):
     config = {key: value for key, value in tuned.config.items() if not key.startswith("_")}
     deeper = SanaTransformer2DModel(**config | {"num_layers": 2, "qk_norm": "rms_norm_across_heads"})

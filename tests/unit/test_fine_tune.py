@@ -12,6 +12,7 @@ import torch
 import sana_bench.training.fine_tune as fine_tune
 import sana_bench.training.loop as loop
 from sana_bench.config import RunConfig, load_config
+from sana_bench.errors import ModelError
 from sana_bench.models import load_transformer
 from sana_bench.store import Store
 from sana_bench.train import checkpoint_digest, train
@@ -60,6 +61,13 @@ def test_full_rank_with_an_average_resumes_bit_for_bit_at_any_step_and_between_s
     monkeypatch.setattr(loop, "save_training_state", save)
     assert steps == list(range(1, after + 1))
     assert losses_and_weights(config) == unbroken
+
+
+def test_a_size_that_the_base_cannot_draw_is_known_before_it_is_trained(micro, tmp_path):
+    config = config_of(micro, tmp_path, "generate.width=2048", "generate.height=2048")
+    with pytest.raises(ModelError, match="lacks its positional embedding"):
+        train(config, Store(config.run.store))
+    assert not (Path(config.run.store) / "latents").exists()
 
 
 def test_where_sources_lie_and_how_they_are_called_changes_no_weight(micro, tmp_path, monkeypatch):

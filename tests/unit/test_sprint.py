@@ -14,6 +14,8 @@ from sana_bench.config import GenerateSection, ModelSection, load_config
 from sana_bench.errors import ConfigError, ModelError
 from sana_bench.generation.sampling import SPRINT_INTERMEDIATE_TIMESTEP, SPRINT_MAX_TIMESTEP, draw, instruction_of, prepare_pipeline, sampling_record
 from sana_bench.models import load_pipeline
+from sana_bench.store import Store
+from sana_bench.train import train
 from tests.micro import write_run
 
 SETTINGS = GenerateSection(height=64, width=64, num_inference_steps=2, guidance_scale=4.5, max_sequence_length=16, complex_human_instruction=False, scheduler="scm")
@@ -78,6 +80,13 @@ def test_each_family_needs_a_scheduler_of_its_own(micro, pipeline):
         prepare_pipeline(pipeline, SETTINGS.model_copy(update={"scheduler": "flow_euler"}))
     with pytest.raises(ModelError, match="SanaPipeline is drawn with generate.scheduler flow_dpm_solver or flow_euler, not scm"):
         prepare_pipeline(load_pipeline(ModelSection(base=str(micro["base"])), "cpu"), SETTINGS)
+
+
+@pytest.mark.parametrize("trainer", ["lora", "full"])
+def test_it_is_not_trained_by_flow_matching_under_another_scheduler_either(micro, base, tmp_path, trainer):
+    config = load_config(str(write_run(tmp_path, **micro | {"base": base})), (f"train.trainer={trainer}",))
+    with pytest.raises(ModelError, match="SanaSprintPipeline is drawn with generate.scheduler scm"):
+        train(config, Store(config.run.store))
 
 
 @pytest.mark.parametrize(("option", "message"), [("generate.negative_prompt=blurred", "no negative_prompt"), ("generate.flow_shift=6.0", "no flow_shift"),
