@@ -18,7 +18,7 @@ def sha256_cached(path: Path) -> str:
     facts = path.stat()
     if facts.st_size < FEW_BYTES:
         return sha256_file(path)
-    key = f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{facts.st_ino}"
+    key = _printed(f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{facts.st_ino}")
     known = _known(cache_folder() / "sha256.tsv")
     if key not in known:
         known[key] = sha256_file(path)
@@ -26,10 +26,15 @@ def sha256_cached(path: Path) -> str:
     return known[key]
 
 
+def _printed(key: str) -> str:
+    """ASCII on one line, whatever stands in the path: line breaks would end the line, and bytes that are no text could not be written."""
+    return key.encode("unicode_escape").decode("ascii")
+
+
 @functools.cache
 def _known(path: Path) -> dict[str, str]:
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return {}
     return {key: sha256 for sha256, _, key in (line.partition("\t") for line in lines) if len(sha256) == 64}

@@ -56,3 +56,21 @@ def test_small_files_are_not_remembered(tmp_path: Path, cache: Path) -> None:
     path.write_text("{}")
     assert sha256_cached(path) == sha256_file(path)
     assert not cache.exists()
+
+
+def test_any_name_that_a_file_can_have_is_remembered_as_its_own(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are no text, and line breaks behind which a name puts a line of its own into the memory."""
+    honest = tmp_path / "weights"
+    honest.write_bytes(bytes(2 * FEW_BYTES))
+    facts, forged = honest.stat(), f"x\n{'0' * 64}\t"
+    key = f"{honest.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{facts.st_ino}\n"
+    folder = tmp_path / f"{forged}{key}".lstrip("/")
+    folder.parent.mkdir(parents=True)
+    paths = [folder, Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")), tmp_path / "女\u2028.png"]
+    for path in paths:
+        path.write_bytes(os.urandom(2 * FEW_BYTES))
+    known = [sha256_cached(path) for path in paths]
+    file_hashes._known.cache_clear()
+    assert sha256_cached(honest) == sha256_file(honest)
+    monkeypatch.setattr(file_hashes, "sha256_file", lambda path: pytest.fail("hashed again"))
+    assert [sha256_cached(path) for path in paths] == known
