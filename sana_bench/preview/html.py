@@ -10,7 +10,7 @@ from sana_bench.data.augment import Augmentation
 from sana_bench.preview.tiles import StagePreview, Tile
 from sana_bench.records import ShareOfSamples
 from sana_bench.report.html import TEMPLATES, render_document
-from sana_bench.report.wording import percent
+from sana_bench.report.wording import one_line, percent
 
 OWN = Path(__file__).parent / "templates"
 
@@ -18,7 +18,7 @@ OWN = Path(__file__).parent / "templates"
 def render_preview(config: RunConfig, stages: Sequence[StagePreview], shares: Sequence[ShareOfSamples]) -> str:
     """The whole page as one document without any outside reference and without a script."""
     return render_document("preview.html.j2", (OWN, TEMPLATES), ("report.css", "preview.css"), config=config, stages=stages, shares=shares,
-                           facts_of=facts_of)
+                           facts_of=facts_of, one_line=one_line)
 
 
 def facts_of(tile: Tile) -> list[str]:

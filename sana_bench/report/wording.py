@@ -40,9 +40,14 @@ TESTS = {"sign flips": "flipping the sign of prompts", "label permutation": "exc
 """By the test that a p-value is of."""
 
 
+def one_line(text: str) -> str:
+    """All of a text on one line, with control and format characters written out: they could turn around what stands beside them."""
+    return printable(" ".join(text.split()), keep=JOINERS)
+
+
 def clipped(text: str) -> str:
     """One line of printable characters, and no longer than anybody reads."""
-    text = printable(" ".join(text.split()), keep=JOINERS)
+    text = one_line(text)
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT - 1]}…"
 
 

@@ -31,7 +31,7 @@ STAGES = ("train.earlier_stage=[{resolution=128,max_train_steps=2,train_batch_si
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     lines = []
-    for index, (size, text) in enumerate([((90, 150), HOSTILE), ((150, 90), " A Man Waving "), ((120, 120), "a woman"), ((60, 120), "")]):
+    for index, (size, text) in enumerate([((90, 150), f"\u202e{HOSTILE}\x1b[31m"), ((150, 90), " A Man Waving "), ((120, 120), "a woman"), ((60, 120), "")]):
         Image.fromarray(np.random.default_rng(index).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).save(folder / f"{index}<i>.png")
         lines.append(json.dumps({"file_name": f"{index}<i>.png", "text": text}))
     (folder / "metadata.jsonl").write_text("\n".join(lines))
@@ -97,6 +97,7 @@ def test_the_page_escapes_what_stands_in_captions_and_names(folder, tmp_path):
     assert "<script" not in page and "<img src=x" not in page and "<i>" not in page
     assert "0&lt;i&gt;.png" in page and "a man waving" in page and "(no caption)" in page
     assert "default-src &#39;none&#39;" in page and page.count("<article") == 12 + 4
+    assert "\u202e" not in page and "\x1b" not in page and "\\u202e&lt;script" in page  # nothing turns the text around it, or steers a terminal
     assert "<del>" in page and "Stage 2 of 2, 192 px" in page and "<svg" not in page  # nobody was looked for
 
 
