@@ -49,7 +49,7 @@ def _opened(path: Path, error: type[SanaBenchError]) -> Iterator[Image.Image]:
         with Image.open(path, formats=["PNG", "JPEG", "WEBP"]) as image:
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise error(f"{path} cannot be decoded ({problem}). Delete it to have it made again, or replace it") from problem
+        raise error(f"{path} cannot be decoded ({problem}). Replace it or take it away; what sana-bench drew itself is drawn again") from problem
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

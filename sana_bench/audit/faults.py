@@ -102,7 +102,7 @@ def _implausible(part: str, values: tuple[float, ...], least: float) -> list[Fau
 def _of_caption(look: Look, num_tokens: int, rules: FaultSection, token_limit: int) -> list[Fault]:
     text = look.entry.row.text
     if not text.strip():
-        reason = "its line of the metadata has no text" if look.entry.listed else "no line of the metadata names it"
+        reason = "its line of the metadata has no text" if look.entry.listed else "no usable line of the metadata names it"
         return [Fault(kind="missing_captions", reason=reason, badness=0)]
     if num_words(text) < rules.min_words:
         return [Fault(kind="short_captions", reason=f"{num_words(text)} word(s), below {rules.min_words}", badness=-num_words(text))]

@@ -96,6 +96,8 @@ def _heads(entries: Sequence[Entry], resolution: int) -> list[Look]:
 
 
 def _head(entry: Entry, resolution: int) -> Look:
+    if entry.path.exists() and not entry.path.is_file():  # a pipe would be waited for
+        return Look(entry, "", None, None, "is no regular file")
     try:
         content = sha256_cached(entry.path)
         size = image_size(entry.path, DataError)

@@ -91,9 +91,9 @@ def _facts(looks: Sequence[Look], judged: Judged) -> tuple[ImageFacts, ...]:
 
 
 def _slug(folder: AuditFolder) -> str:
-    """Names the source in a path: `openpeople-training`, `my_photos`."""
+    """Names the source in a path: `openpeople-training`, `my_photos`; letters of any script, so that two folders do not share a name for want of Latin ones."""
     name = folder.source if ":" in folder.source else folder.folder.resolve().name
-    return re.sub(r"[^a-z0-9_.]+", "-", name.lower()).strip("-.") or "folder"
+    return re.sub(r"[^\w.]+", "-", name.lower()).strip("-.") or "folder"
 
 
 def write_report(report: AuditReport, looks: Sequence[Look], out: Path) -> Path:

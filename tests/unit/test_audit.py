@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from sana_bench.audit import charts, summary, variety
+from sana_bench.audit import charts, looks, summary, variety
 from sana_bench.audit.captions import normalised, num_words, token_counter
 from sana_bench.audit.duplicates import near_groups, same_groups
-from sana_bench.audit.faults import in_order_of_need
+from sana_bench.audit.faults import in_order_of_need, judge
 from sana_bench.audit.folder import read_folder
 from sana_bench.audit.record import Fault, Finding, Histogram, PerceivedGroups
 from sana_bench.audit.rules import FaultSection, LimitSection, load_rules
+from sana_bench.audit.run import _slug
 from sana_bench.cli import COMMANDS, main
 from sana_bench.config import ModelSection
 from sana_bench.errors import ConfigError, DataError
@@ -59,6 +61,28 @@ def test_a_file_name_that_is_no_text_is_written_out(tmp_path: Path) -> None:
     picture(tmp_path, "a.png")
     (tmp_path / "a.png").rename(tmp_path / b"caf\xe9.png".decode("utf-8", "surrogateescape"))
     assert read_folder(str(tmp_path), Store(tmp_path / "store")).entries[0].row.file_name == "caf\\xe9.png"
+
+
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    picture(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    found = read_folder(str(tmp_path), Store(tmp_path / "store"))
+    assert [each.problem for each in looks._heads(found.entries, 512)] == ["", "is no regular file"]
+
+
+def test_a_folder_of_any_script_has_a_name_of_its_own(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("人物", "風景", "Фото 2", "My Photos")]
+    for folder in folders:
+        picture(folder, "a.png")
+    names = [_slug(read_folder(str(folder), Store(tmp_path / "store"))) for folder in folders]
+    assert names == ["人物", "風景", "фото-2", "my-photos"]
+
+
+def test_an_image_whose_line_is_broken_is_not_said_to_have_none(tmp_path: Path) -> None:
+    picture(tmp_path, "a.png")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "caption": "the wrong key"}')
+    found = read_folder(str(tmp_path), Store(tmp_path / "store"))
+    assert "no usable line" in judge(looks._heads(found.entries, 8), FaultSection(), 8, token_counter(ModelSection()), 64).faults[0][0].reason
 
 
 def test_a_link_to_elsewhere_is_not_followed(tmp_path: Path) -> None:
