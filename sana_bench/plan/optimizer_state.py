@@ -40,14 +40,12 @@ def _adamw_8bit(trained: Sequence[torch.nn.Parameter]) -> int:
 
 
 def _came(trained: Sequence[torch.nn.Parameter]) -> int:
-    """The first moment, and the second moment and its instability: as sums over each of the last two axes, or whole for vectors.
-
-    Of a 1x1 convolution these axes have one place each, so that nothing is saved there: came-pytorch keeps five numbers a weight.
-    """
+    """The first moment, and the second moment and its instability: as sums over each of the last two axes, or whole for vectors."""
     return 4 * sum(each.numel() + (2 * _sums(each.shape) if each.dim() > 1 else each.numel()) for each in trained)
 
 
 def _sums(shape: torch.Size) -> int:
+    shape = shape[:2] if shape[2:] == (1, 1) else shape  # training/optimizers.py takes such convolutions for matrices
     return prod(shape[:-1]) + prod(shape[:-2]) * shape[-1]
 
 

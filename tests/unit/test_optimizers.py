@@ -64,11 +64,23 @@ def test_eight_bits_are_what_the_state_is_kept_in():
     assert trainee.optimizer.state[trainee.weights["layer0.weight"]]["state1"].dtype == torch.uint8
 
 
-def test_came_keeps_one_number_a_row_and_column_of_the_second_moment():
+def test_came_keeps_one_number_a_row_and_column_of_the_second_moment_of_1x1_convolutions_too():
     trainee = start("came")
     train(trainee, 1)
-    state = trainee.optimizer.state[trainee.weights["layer0.weight"]]
-    assert state["exp_avg_sq_row"].shape == state["exp_avg_sq_col"].shape == (80,)
+    for name in ("layer0.weight", "layer1.weight"):
+        state = trainee.optimizer.state[trainee.weights[name]]
+        assert state["exp_avg_sq_row"].shape == state["exp_avg_sq_col"].shape == (80,)
+    assert trainee.weights["layer1.weight"].shape == (80, 80, 1, 1)
+
+
+def test_came_steps_a_1x1_convolution_as_the_matrix_that_it_is():
+    matrix, convolution = torch.nn.Parameter(torch.randn(6, 5)), torch.nn.Parameter(torch.zeros(6, 5, 1, 1))
+    convolution.data = matrix.data.clone().reshape(6, 5, 1, 1)
+    trainee = Trainee({"matrix": matrix}, build_optimizer(TrainSection(optimizer="came", learning_rate=1e-2), [matrix]))
+    other = Trainee({"convolution": convolution}, build_optimizer(TrainSection(optimizer="came", learning_rate=1e-2), [convolution]))
+    train(trainee, 3)
+    train(other, 3)
+    assert torch.allclose(convolution.detach().reshape(6, 5), matrix.detach())
 
 
 @pytest.mark.parametrize(("name", "package", "install"), [("adamw_8bit", "bitsandbytes", "pip install bitsandbytes"), ("came", "came_pytorch", "pip install came-pytorch")])
