@@ -17,9 +17,9 @@ from sana_bench.progress import progress
 from sana_bench.store import Store
 from sana_bench.train_config import StageSection
 
-UTILISATION = 0.3
-"""Share of a card's dense bfloat16 speed that a rough duration assumes: what the 1.2 s make that are published for 20 steps of Sana 1.6B at 1024 px on an
-A100 (README of NVlabs/Sana, batch 1), text and decoding among them. Training and other cards were not measured."""
+UTILISATION = 0.17
+"""Share of a card's dense bfloat16 speed that a rough duration assumes. One H100 did 16 % in LoRA steps of Sana 1.6B at 2048 px, batch 1 (0.138 s), and 18 % over
+whole images of 20 steps with guidance, text and decoding among them (2.5 s). Larger batches and compiled blocks do more; other cards were not measured."""
 REMEDIES = {CAPTIONS: ("model.text_encoder_dtype=bfloat16",), PICTURES: ("model.vae_dtype=bfloat16",), DENOISE: ("generate.batch_size=1",),
             DECODE: ("generate.batch_size=1", "generate.vae_tile_size=1024")}
 """What takes less in a phase that does not fit."""

@@ -5,6 +5,7 @@ The autoencoder and the text encoder are loaded only where something is left to 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -118,8 +119,9 @@ def encode_all(context: TrainingContext, images: TrainingSet, accelerator: Accel
         pipeline.text_encoder = None
         latents.encode(draws, pipeline.vae)
         del pipeline
-        if device.startswith("cuda"):
-            torch.cuda.empty_cache()
+    gc.collect()  # what was trained before in this process, too, which holds on to itself in circles
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
     accelerator.wait_for_everyone()
     return latents, embeddings
 
