@@ -13,9 +13,9 @@ from sana_bench.data.samples import Draw, Picture
 from sana_bench.store import digest_of
 from sana_bench.train_config import AugmentSection
 
-SIDED = re.compile(r"(?<![^\W\d_])(?:(?:left|right)(?:most|wards?|sided?|hand(?:ed)?)?|(?:counter|anti)?clockwise)(?![^\W\d_])", re.IGNORECASE)
+SIDED = re.compile(r"(?<![^\W\d_])(?:(?:left|right)(?:most|wards?|sided?|hand(?:ed)?)?|(?:counter|anti)?clockwise)(?![^\W\d_])|[左右]", re.IGNORECASE)
 """Words that are wrong in a mirror, where no letter stands before or behind them: left and right, alone, hyphenated, as tags have them
-(`left_hand`) or in leftmost, leftward(s), leftside(d), lefthand(ed); and clockwise. Bright, upright, copyright and leftover name no side."""
+(`left_hand`) or in leftmost, leftward(s), leftside(d), lefthand(ed); and clockwise. Bright, upright, copyright and leftover name no side. Sana reads Chinese as well, where each side is one sign."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def test_half_of_the_views_are_mirrored_whichever_the_picture(number):
 
 @pytest.mark.parametrize("caption", [
     "her left hand", "LEFT", "on the right.", "(right)", "a left-handed man", "lefthanded", "a right-hand glove", "leftmost of three", "looks rightward",
-    "looking leftwards", "1girl, left_hand_up", "hand_right", "right2", "turns clockwise", "counter-clockwise", "anticlockwise", "left\narm", "left’s"])
+    "looking leftwards", "1girl, left_hand_up", "hand_right", "right2", "turns clockwise", "counter-clockwise", "anticlockwise", "left\narm", "left’s", "女人举起左手", "站在右边的男人"])
 def test_a_caption_that_names_a_side_is_never_mirrored(caption):
     assert not any(each.flip for each in views(ALL, caption=caption))
     assert len(set(views(ALL, caption=caption))) == 5  # all else differs as before
