@@ -25,6 +25,11 @@ class TrainingSet:
     stages: list[StageSchedule]
     shares: tuple[ShareOfSamples, ...]
 
+    @property
+    def num_images(self) -> int:
+        """Without the crops that are cut out of them."""
+        return sum(picture.crop is None for picture in self.pictures)
+
     def all_draws(self) -> list[Draw]:
         """Each view that training sees, once, in the order in which it first does."""
         return list(dict.fromkeys(draw for stage in self.stages for draw in stage.all_draws()))

@@ -80,7 +80,7 @@ def fine_tune(context: TrainingContext, prepare: Callable[[torch.nn.Module, Trai
         losses = _run_stage(context, reader, trainee, number, first_step=sum(each.stage.max_train_steps for each in images.stages[:number]),
                             description=description)
     summary = TrainingSummary(
-        steps=len(losses), losses=tuple(losses), num_images=len(images.pictures), data_digest=digest_of(pictures_identity(config)),
+        steps=len(losses), losses=tuple(losses), num_images=images.num_images, data_digest=digest_of(pictures_identity(config)),
         trainable_parameters=sum(parameter.numel() for parameter in trainee.weights.values()), shares=images.shares,
         seconds_inside=trainee.watch.inside, seconds_outside=trainee.watch.total - trainee.watch.inside)
     if trainee.ema:

@@ -82,6 +82,18 @@ def test_where_sources_lie_and_how_they_are_called_changes_no_weight(micro, tmp_
     assert losses_and_weights(here) == losses_and_weights(there)
 
 
+def test_regions_reach_the_loss_and_crops_are_no_images_of_their_own(micro, tmp_path):
+    """The first loss is of the same untouched weights on the same samples: what differs is how much faces count."""
+    checkpoints = []
+    for name, weight in (("even", 1), ("faces", 50)):
+        config = config_of(micro, tmp_path / name, f"train.regions={{crop_share=0.5, max_enlargement=8, face_weight={weight}}}")
+        checkpoints.append(train(config, Store(config.run.store)).summary)
+    even, faces = checkpoints
+    assert even.losses[0] != faces.losses[0] and even.losses[0] == pytest.approx(faces.losses[0], rel=0.5)
+    assert even.num_images == faces.num_images == len((micro["training"] / "metadata.jsonl").read_text().splitlines())
+    assert {share.name: share.after for share in faces.shares}["crops"] == 0.5
+
+
 @pytest.mark.parametrize("trainer", ["lora", "full"])
 def test_activations_that_are_computed_again_give_the_same_losses(trainer: str, micro, tmp_path):
     kept, recomputed = (losses_and_weights(config_of(micro, tmp_path / word, f"train.trainer={trainer}", f"train.gradient_checkpointing={word}"))[0]
