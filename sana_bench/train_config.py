@@ -125,7 +125,8 @@ class TrainSection(Section):
     weights_ema: bool = False
     """Of a checkpoint of train.py, take the moving average of the weights (`state_dict_ema`). Off, as in train.py itself."""
     command: tuple[str, ...] = ()
-    """For the trainer `external`: what makes the weights, program and arguments; `{output}` stands for the folder to write into."""
+    """For the trainer `external`: what makes the weights, program and arguments; `{output}` stands for the folder to write into. It
+    runs again where it says something else, or a script or settings file that it names has changed; what these read is up to you."""
     seed: Annotated[int, Field(gt=-(2**62), lt=2**62)] = 0
     num_seeds: Positive = 1
     """Train so many variants, with the seeds `seed`, `seed` + 1 and so on: the verdict then holds for the recipe and not for one fine-tune of it."""

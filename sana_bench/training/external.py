@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from sana_bench.training.command import run_command
 
 WEIGHTS_FILE = "pytorch_lora_weights.safetensors"
 NATIVE_SUFFIXES = (".pth", ".pt", ".bin")
+INSTRUCTIONS = (".sh", ".py", ".yaml", ".yml", ".toml", ".json")
 NO_WEIGHTS = {"metadata.pth"}
 """What train.py writes beside the weights of a sharded training."""
 WHAT_THERE_IS = f"a LoRA ({WEIGHTS_FILE}, or another .safetensors file), a folder in diffusers layout, or a checkpoint of train.py (.pth)"
@@ -41,7 +43,7 @@ class ExternalTrainer:
     def identity(self, config: RunConfig) -> object:
         settings = config.train
         if settings.command:
-            return [list(settings.command), settings.weights, settings.weights_ema]
+            return [list(settings.command), instructions_in(settings.command), settings.weights, settings.weights_ema]
         found = find_weights(_named(config), config.model)
         if found.kind == "adapter":
             return sha256_cached(found.path)
@@ -60,6 +62,13 @@ class ExternalTrainer:
             return TrainedWeights("adapter", WEIGHTS_FILE, None)
         _take_full(found, base_config, context)
         return TrainedWeights("full", FOLDER, None)
+
+
+def instructions_in(command: Sequence[str]) -> list[str]:
+    """SHA-256 of the scripts and settings that a command names (`train.sh`, `--config=x.yaml`): edited ones train other weights. What these read in
+    their turn, such as images, is not known."""
+    paths = [Path(word.rpartition("=")[2]).expanduser() for word in command]
+    return [sha256_cached(path) for path in paths if path.suffix in INSTRUCTIONS and path.is_file()]
 
 
 def find_weights(path: Path, model: ModelSection) -> Found:

@@ -225,6 +225,14 @@ def test_a_commands_newest_weights_are_taken_and_it_runs_once(micro, tuned, tmp_
         stored(config.model_copy(update={"train": config.train.model_copy(update={"weights": "other.pth"})}))
 
 
+@pytest.mark.parametrize("word", ["{}", "--config={}"])
+def test_an_edited_script_trains_other_weights(micro, tmp_path, word):
+    script = tmp_path / "train.yaml"
+    config = by_command(tmp_path / "run", micro, "-c", "", word.format(script), "{output}")
+    digests = [checkpoint_digest(config) for content in ("lr: 1", "lr: 2", "lr: 1") if script.write_text(content)]
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_a_command_that_leaves_no_weights_is_told_where_they_were_looked_for(micro, tmp_path):
     with pytest.raises(TrainingError, match="left no weights in .*output"):
         train(by_command(tmp_path / "run", micro, "-c", "print('{output}')"), Store(tmp_path / "store"))
