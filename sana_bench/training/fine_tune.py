@@ -6,7 +6,7 @@ The autoencoder and the text encoder are loaded only where something is left to 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,11 +39,16 @@ LATENTS_MADE_WITH, EMBEDDINGS_MADE_WITH = ("torch", "diffusers", "numpy", "pillo
 """Packages that a cache depends on; another version of any other encodes nothing again."""
 
 
-def identity(config: RunConfig) -> object:
-    """Everything beside the base that decides the weights. What sources are called does not: their content and their shares do."""
+def identity(config: RunConfig, unused: Set[str]) -> object:
+    """Everything beside the base that decides the weights. What sources are called does not: their content and their shares do.
+
+    Args:
+        unused: settings that mean nothing to the trainer.
+    """
+    ignored = NOT_IN_IDENTITY | unused | ({"strategy"} if config.train.num_processes == 1 else set())
     instruction = [config.generate.complex_human_instruction, config.generate.max_sequence_length]
     shares = [[each.share for each in config.data.mix], config.data.model_dump(mode="json", include={"balance"})]
-    return [config.train.model_dump(mode="json", exclude=NOT_IN_IDENTITY), instruction, shares, pictures_identity(config)]
+    return [config.train.model_dump(mode="json", exclude=ignored), instruction, shares, pictures_identity(config)]
 
 
 @dataclass

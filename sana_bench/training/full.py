@@ -26,7 +26,7 @@ class FullTrainer:
     """Trains the parameters that `train.trainable_modules` and `train.last_blocks` name; the others stay frozen."""
 
     def identity(self, config: RunConfig) -> object:
-        return identity(config)
+        return identity(config, unused={"rank", "lora_alpha", "lora_dropout", "use_dora", "use_rslora", "target_modules"})
 
     def train(self, context: TrainingContext) -> TrainedWeights:
         import torch

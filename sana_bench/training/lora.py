@@ -29,7 +29,7 @@ class LoraTrainer:
     """Trains adapters on the layers that `train.target_modules` names; everything else stays frozen."""
 
     def identity(self, config: RunConfig) -> object:
-        return identity(config)
+        return identity(config, unused={"trainable_modules", "last_blocks"})
 
     def train(self, context: TrainingContext) -> TrainedWeights:
         tuned = fine_tune(context, add_adapter, "train LoRA")

@@ -15,7 +15,7 @@ from sana_bench.generate import generate
 from sana_bench.models import load_adapter, load_pipeline
 from sana_bench.prompts import load_suite
 from sana_bench.store import Store, sha256_file
-from sana_bench.train import train
+from sana_bench.train import checkpoint_digest, train
 from sana_bench.training.lora import PRESETS
 from tests.micro import write_run
 
@@ -61,6 +61,14 @@ def test_presets_name_what_gets_an_adapter(micro, tmp_path, preset, layers):
 def test_the_end_of_a_blocks_name_is_no_layer(micro, tmp_path):
     with pytest.raises(ConfigError, match='not only layers that can have an adapter end in "0".*to_out.0'):  # of transformer_blocks.0 too
         trained(micro, tmp_path, 'train.target_modules=["0"]')
+
+
+@pytest.mark.parametrize(("trainer", "foreign", "own"), [("lora", "train.last_blocks=1", "train.rank=3"), ("full", "train.rank=3", "train.last_blocks=1")])
+def test_what_means_nothing_to_a_trainer_trains_nothing_anew(micro, tmp_path, trainer, foreign, own):
+    recipe = str(write_run(tmp_path, **micro))
+    plain, other, changed_one, cut = (checkpoint_digest(load_config(recipe, (f"train.trainer={trainer}", option)))
+                                      for option in ("train.trainer=" + trainer, foreign, own, "train.strategy=fsdp2"))
+    assert plain == other == cut != changed_one
 
 
 def test_adapters_on_convolutions_are_drawn_with(micro, tmp_path):
