@@ -180,10 +180,34 @@ def check_base(config: RunConfig) -> Finding:
 def check_data(config: RunConfig) -> Finding:
     from sana_bench.data.manifest import check_apart, data_digest
 
-    for source in (config.data.training, config.data.reference):
+    data_digest(config.data.reference)
+    for source in config.data.sources:
         data_digest(source)
-    check_apart(config.data.training, config.data.reference)
-    return Finding("ok", f"{config.data.training} for training, {config.data.reference} as reference")
+        check_apart(source, config.data.reference)
+    return Finding("ok", f"{', '.join(config.data.sources)} for training, {config.data.reference} as reference")
+
+
+def check_training(config: RunConfig) -> Finding:
+    from sana_bench.config import FLOW_MATCHING_TRAINERS
+    from sana_bench.training.launch import check_devices
+    from sana_bench.training.optimizers import PACKAGES
+
+    settings = config.train
+    if settings.trainer not in FLOW_MATCHING_TRAINERS:
+        return Finding("ok", f"the trainer {settings.trainer} needs nothing of this")
+    if settings.num_processes > 1:
+        check_devices(config)
+    package = PACKAGES.get(settings.optimizer)
+    if package and not _is_installed(package):
+        return Finding("missing", f"the optimizer {settings.optimizer} without the package {package}", f"pip install {package}, or --set train.optimizer=adamw")
+    return Finding("ok", f"{settings.optimizer} in {settings.num_processes} process(es); sana-bench plan tells the memory that it needs")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def check_suite(config: RunConfig) -> Finding:
@@ -223,4 +247,4 @@ def check_git(config: RunConfig) -> Finding:
 CHECKS: dict[str, Callable[[RunConfig], Finding]] = {
     "python": check_python, "packages": check_packages, "native libraries": check_native_libraries, "device": check_device,
     "memory": check_memory, "store": check_store, "network": check_network, "assets": check_assets, "base model": check_base,
-    "data": check_data, "suite": check_suite, "trainer and metrics": check_registered, "baseline": check_baseline, "git": check_git}
+    "data": check_data, "training": check_training, "suite": check_suite, "trainer and metrics": check_registered, "baseline": check_baseline, "git": check_git}

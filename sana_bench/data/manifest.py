@@ -131,7 +131,7 @@ def check_apart(training: str, reference: str) -> None:
     """
     shared = sorted(_people(training) & _people(reference))
     if data_digest(training) == data_digest(reference) or shared:
-        raise DataError(f"data.training ({training}) and data.reference ({reference}) share "
+        raise DataError(f"the source {training} of training and data.reference ({reference}) share "
                         f"{', '.join(shared[:5]) or 'all images'}: the reference must be people who are never trained on")
 
 

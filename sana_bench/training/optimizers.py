@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 CAME_BETAS, CAME_EPS = (0.9, 0.999, 0.9999), (1e-30, 1e-16)
 """As in NVlabs/Sana's recipes."""
+PACKAGES = {"adamw_8bit": "bitsandbytes", "came": "came-pytorch"}
+"""What an optimizer is in, where torch does not have it."""
 
 
 def build_optimizer(settings: TrainSection, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
@@ -32,7 +34,7 @@ def build_optimizer(settings: TrainSection, parameters: Iterable[torch.nn.Parame
         if settings.optimizer == "came":
             return _came()(parameters, betas=CAME_BETAS, eps=CAME_EPS, **rest)
     except ImportError as error:
-        package = {"adamw_8bit": "bitsandbytes", "came": "came-pytorch"}[settings.optimizer]
+        package = PACKAGES[settings.optimizer]
         raise ConfigError(f'train.optimizer "{settings.optimizer}" needs the package {package} ({error}): pip install {package}, '
                           f"or --set train.optimizer=adamw") from error
     return torch.optim.AdamW(parameters, **rest)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sana_bench import doctor
 from sana_bench.config import RunConfig, load_config
 from sana_bench.doctor import CHECKS, Check, Diagnosis, Finding, check_packages, examine
-from sana_bench.errors import ConfigError, ModelError
+from sana_bench.errors import ConfigError, DataError, ModelError
 
 
 def finding(name: str, *overrides: str) -> Finding:
@@ -36,6 +37,26 @@ def test_a_hub_base_needs_a_commit() -> None:
     assert unpinned.state == "missing" and "model.revision" in unpinned.remedy
     pinned = finding("base model", "model.base=owner/name", f"model.revision={'0' * 40}")
     assert pinned.state == "missing" and "not fetched" in pinned.found
+
+
+def test_a_source_that_is_mixed_in_is_looked_at_too(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no data source"):
+        finding("data", f'data.mix=[{{source="{tmp_path / "nothing"}",share=0.3}}]')
+    with pytest.raises(DataError, match="source openpeople:reference of training .* share P002"):
+        finding("data", 'data.mix=[{source="openpeople:reference",share=0.3}]')
+    assert "openpeople:training " in finding("data", 'data.mix=[{source="openpeople:training",share=0.3}]').found
+
+
+def test_what_training_needs_is_found_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = doctor._is_installed
+    monkeypatch.setattr(doctor, "_is_installed", lambda package: package != "bitsandbytes" and installed(package))
+    asked = finding("training", "train.optimizer=adamw_8bit")
+    assert asked.state == "missing" and "pip install bitsandbytes" in asked.remedy
+    assert finding("training", "train.optimizer=adamw_8bit", "train.trainer=none").state == "ok"
+    assert finding("training", "train.num_processes=2", "run.device=cpu").state == "ok"
+    monkeypatch.setattr("sana_bench.models.resolve_device", lambda device: "mps")  # no machine of the tests has one
+    with pytest.raises(ConfigError, match="num_processes is 2"):
+        finding("training", "train.num_processes=2")
 
 
 def test_a_base_folder_must_be_a_pipeline(tmp_path: Path) -> None:
