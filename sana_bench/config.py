@@ -63,7 +63,7 @@ class GenerateSection(Section):
     vae_tile_size: Annotated[int, Field(ge=0, multiple_of=32)] = 0
     """Decode in tiles of so many pixels, at least 64; 0 decodes whole. Tiling changes pixels."""
     vae_tile_stride: Annotated[int, Field(ge=0, multiple_of=32)] = 0
-
+    """Pixels from one tile to the next; 0 is seven eighths of a tile."""
 
     @model_validator(mode="after")
     def _check_family(self) -> GenerateSection:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sana_bench.console import Reply, Table, interval, number
 
 if TYPE_CHECKING:
     from sana_bench.pipeline import RunOutcome
-    from sana_bench.records import Checkpoint, MetricResult, Verdict
+    from sana_bench.records import Checkpoint, MetricResult, ShareOfSamples, Verdict
 
 
 def verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
@@ -54,11 +55,13 @@ def training_answer(checkpoint: Checkpoint) -> list[str | Table]:
         outside = summary.seconds_outside / max(1e-9, summary.seconds_outside + summary.seconds_inside) if summary.seconds_inside else 0.0
         lines.append(f"{summary.steps} steps on {summary.num_images} images, {summary.trainable_parameters:,} parameters trained, "
                      f"{format_seconds(checkpoint.cost.seconds)} in all; of the steps' time {outside:.1%} outside forward, backward and optimizer")
-        if summary.shares:
-            lines.append(Table(("samples", "share of images", "share of samples"),
-                               [(each.name, f"{each.before:.1%}", f"{each.after:.1%}") for each in summary.shares]))
-        lines += filter(None, [repetition_note(summary.shares)])
+        lines += [*shares_table(summary.shares), *filter(None, [repetition_note(summary.shares)])]
     return lines
+
+
+def shares_table(shares: Sequence[ShareOfSamples]) -> list[Table]:
+    """How often training sees what; none where all images are seen alike."""
+    return [Table(("samples", "share of images", "share of samples"), [(each.name, f"{each.before:.1%}", f"{each.after:.1%}") for each in shares])] if shares else []
 
 
 def outcome_reply(outcome: RunOutcome, code: int) -> Reply:

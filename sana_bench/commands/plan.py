@@ -32,7 +32,7 @@ def _plan_arguments(parser: Parser) -> None:
 def run_plan(arguments: Arguments) -> Reply:
     """say what memory, disk and images a run needs, before a GPU is rented for it
 
-    The real modules run without weights, on any machine in a minute, and every byte is counted: memory by part for each phase on one card, the
+    The real modules run without weights, on any machine in a minute or a few, and every byte is counted: memory by part for each phase on one card, the
     largest batch that fits with the accumulation that keeps the samples of a step, and settings that make a recipe fit. Of the base only config
     files are fetched. Beside the tensors a gibibyte and 5 % are set aside for CUDA itself.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sana_bench.commands import KEEP, command
+from sana_bench.commands.answers import shares_table
 from sana_bench.commands.settings import config_arguments, config_of
 from sana_bench.console import Reply, Table
 from sana_bench.usage import Arguments, Parser, UsageError
@@ -26,16 +27,19 @@ def run_preview(arguments: Arguments) -> Reply:
     caption and whether that is dropped, and beside it faces and hands with the weight that the loss gives them. What the recipe needs to know of
     its images (faces, hands, perceived groups) is found first and kept, so that training does not look again.
     """
+    from sana_bench.config import FLOW_MATCHING_TRAINERS
+    from sana_bench.data.shares import repetition_note
     from sana_bench.data.training_set import training_set
     from sana_bench.errors import ConfigError
     from sana_bench.preview.html import render_preview
     from sana_bench.preview.tiles import preview_stages
     from sana_bench.store import Store, write_bytes
+    from sana_bench.training import TRAINERS
 
     if arguments.num < 1:
         raise UsageError(f"--num takes a number of samples above 0, not {arguments.num}")
     config = config_of(arguments)
-    if config.train.trainer in ("none", "external"):
+    if TRAINERS.get(config.train.trainer).name not in FLOW_MATCHING_TRAINERS:
         raise ConfigError(f"the trainer {config.train.trainer} sees none of these images; preview a recipe with train.trainer=lora or full")
     images = training_set(config, Store(config.run.store))
     stages = preview_stages(images, config, arguments.num)
@@ -44,4 +48,5 @@ def run_preview(arguments: Arguments) -> Reply:
             for number, stage in enumerate(stages, 1) for (width, height), count in stage.samples_by_size()]
     return Reply({"written": str(arguments.out.resolve()), "stages": [stage.document() for stage in stages],
                   "shares": [share.model_dump(mode="json") for share in images.shares]},
-                 [Table(("stage", "size", "samples", "share"), rows), f"preview: {arguments.out}"])
+                 [Table(("stage", "size", "samples", "share"), rows), *shares_table(images.shares), *filter(None, [repetition_note(images.shares)]),
+                  f"preview: {arguments.out}"])

@@ -16,6 +16,7 @@ from sana_bench.plan.training_phase import StepMemory, step_memory
 from sana_bench.progress import progress
 from sana_bench.store import Store
 from sana_bench.train_config import StageSection
+from sana_bench.training import TRAINERS
 
 UTILISATION = 0.17
 """Share of a card's dense bfloat16 speed that a rough duration assumes. One H100 did 16 % in LoRA steps of Sana 1.6B at 2048 px, batch 1 (0.138 s), and 18 % over
@@ -73,8 +74,10 @@ def make_plan(config: RunConfig, card: Card) -> Plan:
     Raises:
         SanaBenchError: base, data or suite cannot be used, or the recipe asks for what the base cannot do.
     """
-    drawn, is_trained = images_to_draw(config), config.train.trainer in PREPARE
+    drawn, is_trained = images_to_draw(config), TRAINERS.get(config.train.trainer).name in PREPARE
     architecture, store = read_architecture(config.model), Store(config.run.store)
+    transformer = build_trainee(architecture, config) if is_trained else None
+    disk = _disk(architecture, config, store, transformer, drawn)  # before what takes long: it finds out whether the data can be used
     step = functools.cache(lambda settings, stage: step_memory(architecture, settings, stage, cuda=True))
     with progress("simulate the run without weights", 3) as tracker:
         drawing = drawing_memory(architecture, config, cuda=True)
@@ -85,12 +88,11 @@ def make_plan(config: RunConfig, card: Card) -> Plan:
         fit = find_fit(config, card.usable, lambda settings, stage: step(settings, stage).peak) if is_trained else None
         tracker.advance("training")
     phases = [*(Phase(each.name, each.parts) for each in encoding), *training, *(Phase(each.name, each.parts) for each in drawing)]
-    transformer = build_trainee(architecture, config) if is_trained else None
     return Plan(
         base=architecture.origin, card=card, parameters=_num_parameters(architecture, config), phases=phases, fit=fit,
         trained=sum(each.numel() for each in transformer.parameters() if each.requires_grad) if transformer else 0,
         remedies=[remedy for phase in phases if phase.peak > card.usable for remedy in REMEDIES.get(phase.name, ()) if not _is_set(config, remedy)],
-        disk=_disk(architecture, config, store, transformer, drawn), images=drawn,
+        disk=disk, images=drawn,
         train_hours=_hours(card, _training_flops(fit, step)) if fit else None, draw_hours=_hours(card, _drawing_flops(config, drawing, drawn)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -117,7 +118,18 @@ def test_the_command_writes_the_page_and_answers_with_its_samples(folder, tmp_pa
     assert {"step", "view", "augmentation", "caption", "dropped", "regions", "weights"} <= set(answer["stages"][0]["samples"][0])
 
 
-@pytest.mark.parametrize(("words", "part"), [(["--num", "0"], "--num takes a number of samples above 0"), (["--set", "train.trainer=none"], "sees none of these images")])
+def test_the_command_says_how_often_sources_are_seen(folder, tmp_path, capfd):
+    """The page shows it, and so does the console, on which mixing is tried out."""
+    shutil.copytree(folder, tmp_path / "more")
+    (tmp_path / "more" / "3<i>.png").write_bytes((folder / "0<i>.png").read_bytes())
+    words = ["preview", "--set", f"data.training={folder}", "--set", f"data.mix=[{{source='{tmp_path / 'more'}', share=0.25}}]", "--set", f"run.store={tmp_path / 'store'}"]
+    assert main([*words, "--set", "train.resolution=128", "--num", "1", "--out", str(tmp_path / "p.html")]) == 0
+    row = next(line for line in capfd.readouterr().out.splitlines() if line.startswith(f"source={tmp_path / 'more'}"))
+    assert row.split()[1:] == ["50.0%", "25.0%"]
+
+
+@pytest.mark.parametrize(("words", "part"), [(["--num", "0"], "--num takes a number of samples above 0"), (["--set", "train.trainer=none"], "sees none of these images"),
+                                             (["--set", "train.trainer=ful"], 'Did you mean "full"')])
 def test_what_cannot_be_previewed_is_one_error(words, part, tmp_path, capfd):
     assert main(["preview", "--out", str(tmp_path / "p.html"), *words]) == 2
     assert part in capfd.readouterr().err and not (tmp_path / "p.html").exists()
