@@ -13,6 +13,7 @@ from PIL import Image
 
 from sana_bench.config import RunConfig, load_config
 from sana_bench.images import write_png
+from sana_bench.shipped import PACKAGE, cache_folder
 from sana_bench.store import write_bytes
 
 RECIPES = {"micro": "tiny", "tiny-sana": "tiny", "sana_1600m_2k": "sana_1600m_2k_lora"}
@@ -49,7 +50,6 @@ def recipe_of(folder: Path, *more: str) -> RunConfig:
 def write_openpeople(folder: Path, number: int) -> None:
     """An imagefolder of OpenPeople's photographs at 2048x2048. Beyond their number, they come mirrored and moved, so that no two files are alike."""
     from sana_bench.data.manifest import load_manifest, picture_view
-    from sana_bench.shipped import cache_folder
     from sana_bench.store import Store
 
     manifest, lines = load_manifest("openpeople:training-photographs", Store(cache_folder() / "store")), []
@@ -87,25 +87,26 @@ def _write_captions(folder: Path, lines: list[dict[str, str]]) -> None:
 
 
 def write_random_sana(folder: Path, device: str) -> None:
-    """All parts of Sana_1600M_2Kpx_BF16 at their sizes: transformer and Gemma-2-2b in bfloat16, autoencoder in float32.
+    """All parts of the 2K base of the recipe at their sizes: transformer and Gemma-2-2b in bfloat16, autoencoder in float32.
 
     Speed and memory do not depend on the weights. The tokenizer is tiny-sana's; texts are filled up to 300 tokens with either.
     """
     import torch
-    from diffusers import AutoencoderDC, SanaTransformer2DModel
 
-    blocks = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
+    from sana_bench.plan.architecture import read_architecture
+
+    architecture = read_architecture(load_config(RECIPES["sana_1600m_2k"]).model)
     with torch.device(device):
-        vae = AutoencoderDC(encoder_block_types=blocks, decoder_block_types=blocks, upsample_block_type="interpolate", downsample_block_type="conv",
-                            scaling_factor=0.41407)
+        vae, text_encoder = architecture.build("vae", torch.float32), architecture.build("text_encoder", torch.bfloat16)
         with _bfloat16():
-            transformer, text_encoder = SanaTransformer2DModel(sample_size=64, interpolation_scale=1.0), _gemma()
+            transformer = architecture.build("transformer", torch.bfloat16)
     _save(folder, vae, transformer, text_encoder)
 
 
 def write_micro(folder: Path, device: str) -> None:
     """The least that is a Sana and takes 2048 px: its steps cost next to nothing, so that what is measured are the images."""
     from diffusers import AutoencoderDC, SanaTransformer2DModel
+    from transformers import Gemma2Config, Gemma2Model
 
     each = {"block_types": ("ResBlock",) * 6, "block_out_channels": (4,) * 6, "layers_per_block": (0, 1, 1, 1, 1, 1), "qkv_multiscales": ((),) * 6}
     vae = AutoencoderDC(latent_channels=4, attention_head_dim=4, upsample_block_type="interpolate", downsample_block_type="pixel_unshuffle",
@@ -113,33 +114,20 @@ def write_micro(folder: Path, device: str) -> None:
     transformer = SanaTransformer2DModel(
         in_channels=4, out_channels=4, num_layers=1, num_attention_heads=2, attention_head_dim=8, sample_size=64, interpolation_scale=1.0, patch_size=1,
         num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=16)
-    _save(folder, vae, transformer, _gemma(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=8))
+    text_encoder = Gemma2Model(Gemma2Config(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=8))
+    _save(folder, vae, transformer, text_encoder)
 
 
 RANDOM = {"sana_1600m_2k": write_random_sana, "micro": write_micro}
 
 
-def _tokenizer():
-    from transformers import AutoTokenizer
-
-    from sana_bench.shipped import PACKAGE
-
-    return AutoTokenizer.from_pretrained(PACKAGE / "tiny" / "weights" / "tokenizer")
-
-
-def _gemma(**sizes: int):
-    """Gemma-2-2b but for `sizes`."""
-    from transformers import Gemma2Config, Gemma2Model
-
-    tokens = {name: getattr(_tokenizer(), name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
-    return Gemma2Model(Gemma2Config(**tokens, **sizes))
-
-
 def _save(folder: Path, vae, transformer, text_encoder) -> None:
     from diffusers import DPMSolverMultistepScheduler, SanaPipeline
+    from transformers import AutoTokenizer
 
+    tokenizer = AutoTokenizer.from_pretrained(PACKAGE / "tiny" / "weights" / "tokenizer")
     scheduler = DPMSolverMultistepScheduler(flow_shift=3.0, use_flow_sigmas=True, prediction_type="flow_prediction")
-    SanaPipeline(tokenizer=_tokenizer(), text_encoder=text_encoder, vae=vae, transformer=transformer, scheduler=scheduler).save_pretrained(folder)
+    SanaPipeline(tokenizer=tokenizer, text_encoder=text_encoder, vae=vae, transformer=transformer, scheduler=scheduler).save_pretrained(folder)
 
 
 @contextmanager

@@ -37,11 +37,12 @@ def caching(_, measured: RunConfig) -> dict[str, float]:
     from sana_bench.data.training_set import training_set
     from sana_bench.training import TrainingContext
     from sana_bench.training.fine_tune import encode_all
+    from sana_bench.training.group import join
 
     start, store = time.perf_counter(), Store(measured.run.store)
     images, before = training_set(measured, store), len(files_of(store, "latents"))
     context = TrainingContext(config=measured, store=store, folder=store.root, digest="", base_digest=base_digest(measured.model))
-    encode_all(context, images, resolve_device(measured.run.device))
+    encode_all(context, images, join(measured.train, resolve_device(measured.run.device)))
     seconds = time.perf_counter() - start
     latents, embeddings = files_of(store, "latents"), files_of(store, "embeddings")
     return {"seconds": seconds, "images": len(images.all_draws()), "encoded": len(latents) - before,
