@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 import sana_bench.errors
 from sana_bench.config import RunConfig
+from sana_bench.console import NEWLINES, printable
 from sana_bench.errors import ConfigError, SanaBenchError, TrainingError
 from sana_bench.progress import current_part
 from sana_bench.shipped import PACKAGE
@@ -82,7 +83,7 @@ def check_devices(config: RunConfig) -> None:
 def _run(words: list[str]) -> int:
     """Exit code. The processes are in a session of their own: a Ctrl-C reaches this one alone, which then stops them."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
-    started = subprocess.Popen([sys.executable, "-I", supervisor.__file__, *words], stdin=subprocess.PIPE, stdout=sys.stderr.fileno(), env=environment,
+    started = subprocess.Popen([sys.executable, "-I", supervisor.__file__, *words], stdin=subprocess.PIPE, stdout=2, env=environment,
                                start_new_session=True)
     try:
         return started.wait()
@@ -105,7 +106,7 @@ def failure_of(work: Path, code: int) -> SanaBenchError:
     kind = getattr(sana_bench.errors, first["kind"], None)
     if kind:
         return kind(first["message"])
-    sys.stderr.write(first["traceback"])
+    sys.stderr.write(printable(first["traceback"], keep=NEWLINES))
     return TrainingError(f"training process {first['process']} failed: {first['kind']}: {first['message']}. The last training state is kept")
 
 

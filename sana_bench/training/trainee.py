@@ -73,19 +73,23 @@ class Trainee:
 def whole(value: torch.Tensor | float) -> torch.Tensor:
     """A copy on the processor, gathered where the tensor is cut among processes. Plain numbers become int64 or float64 without dimensions."""
     import torch
-    from torch.distributed.tensor import DTensor
 
     if not isinstance(value, torch.Tensor):
         return torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
-    tensor = value.detach()
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).to("cpu", copy=True).contiguous()
+    return _gathered(value.detach()).to("cpu", copy=True).contiguous()
+
+
+def _gathered(value: torch.Tensor | float) -> torch.Tensor | float:
+    from torch.distributed.tensor import DTensor
+
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def whole_by_name(values: Mapping[str, torch.Tensor | float], keep: bool) -> dict[str, torch.Tensor]:
-    """All of them whole, in the processes that `keep` them; the others only take part in gathering, one at a time, and hold nothing."""
+    """As `whole`, in the processes that `keep` them; the others only take part in gathering, one at a time, and copy nothing to the processor."""
     tensors = {}
     for name, value in values.items():
-        tensor = whole(value)
+        gathered = _gathered(value)
         if keep:
-            tensors[name] = tensor
+            tensors[name] = whole(gathered)
     return tensors
