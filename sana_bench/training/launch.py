@@ -94,18 +94,19 @@ def _run(words: list[str]) -> int:
 
 def failure_of(work: Path, code: int) -> SanaBenchError:
     """What is told of processes that failed. The first to fail is the one to hear: the others lose their connection to it."""
-    log = last_lines(work / LOG_FILE) if (work / LOG_FILE).exists() else ""
     failures = sorted((json.loads(path.read_text()) for path in work.glob(FAILURE_FILES.format("*"))), key=lambda each: each["time_ns"])
-    killed = ENDED_BY_SIGNAL.search((work / LOG_FILE).read_text(errors="replace")) if log else None
+    first = failures[0] if failures else None
+    kind = getattr(sana_bench.errors, first["kind"], None) if first else None
+    if kind:
+        return kind(first["message"])
+    log = work / LOG_FILE
+    killed = ENDED_BY_SIGNAL.search(log.read_text(errors="replace")) if log.exists() else None
     if killed:
         return TrainingError(f"a training process was ended from outside ({killed[0]}), as happens where memory runs out. The last training state is kept, and "
                              f"the same command goes on from there")
-    if not failures:
-        return TrainingError(f"the training processes ended with exit code {code}, and none of them said why; accelerate's last lines:\n{log}")
-    first = failures[0]
-    kind = getattr(sana_bench.errors, first["kind"], None)
-    if kind:
-        return kind(first["message"])
+    if not first:
+        said = f"; accelerate's last lines:\n{last_lines(log)}" if log.exists() else ""
+        return TrainingError(f"the training processes ended with exit code {code}, and none of them said why{said}")
     sys.stderr.write(printable(first["traceback"], keep=NEWLINES))
     return TrainingError(f"training process {first['process']} failed: {first['kind']}: {first['message']}. The last training state is kept")
 

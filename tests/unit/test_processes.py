@@ -102,6 +102,14 @@ def test_the_first_to_fail_is_heard(tmp_path):
     assert type(error) is DataError and str(error) == "a.png is damaged"
 
 
+def test_a_process_that_is_killed_is_told_rather_than_what_the_others_lose_by_it(tmp_path):
+    (tmp_path / LOG_FILE).write_text("Signal 15 (SIGTERM) received by PID 3\nSignal 9 (SIGKILL) received by PID 4")
+    _fail(tmp_path, 0, 20, "RuntimeError", "connection closed by peer")
+    assert "ended from outside (Signal 9 (SIGKILL))" in str(failure_of(tmp_path, 1))
+    _fail(tmp_path, 1, 10, "TrainingError", "the loss is nan at step 3")  # and what hung was killed for it
+    assert str(failure_of(tmp_path, 1)) == "the loss is nan at step 3"
+
+
 def test_a_failure_that_is_nobodys_to_mend_comes_with_its_traceback(tmp_path, capsys):
     _fail(tmp_path, 1, 10, "OutOfMemoryError", "CUDA out of memory")
     error = failure_of(tmp_path, 1)
