@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sana_bench.errors import ConfigError
 from sana_bench.models import LATENT_PX
+from sana_bench.train_config import TrainSection
 
 
 def bucket_of(size: tuple[int, int], resolution: int, aspect_ratio_buckets: bool, multiple: int = LATENT_PX) -> tuple[int, int]:
@@ -24,6 +25,12 @@ def bucket_of(size: tuple[int, int], resolution: int, aspect_ratio_buckets: bool
 
     height, width = PixArtImageProcessor.classify_height_width_bin(size[1], size[0], ratios=_ratios(resolution, multiple))
     return width, height
+
+
+def check_resolutions(settings: TrainSection) -> None:
+    """Raises ConfigError where a stage that has buckets has a resolution that Sana has no table for."""
+    for stage in settings.stages if settings.aspect_ratio_buckets else ():
+        _ratios(stage.resolution, LATENT_PX)
 
 
 def _ratios(resolution: int, multiple: int) -> dict[str, list[float]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sana_bench.config import RunConfig
 from sana_bench.data.balance import check_balance
+from sana_bench.data.buckets import check_resolutions
 from sana_bench.data.manifest import Manifest, data_digest, load_manifest
 from sana_bench.data.people import find_people, people_identity
 from sana_bench.data.samples import Picture
@@ -33,10 +34,12 @@ def training_pictures(config: RunConfig, store: Store) -> list[Picture]:
     """All that the recipe may draw: whole images of all sources, and zoomed crops of them where it wants some.
 
     Raises:
-        SanaBenchError: a source or an image cannot be used, or a group or a caption in the recipe, which is found out before anything is looked at.
+        SanaBenchError: a source or an image cannot be used, or a group, a caption or a resolution in the recipe, which is found
+            out before anything is looked at.
     """
     check_balance(config.data.balance)
     check_crop_caption(config.train.regions.crop_caption)
+    check_resolutions(config.train)
     pictures = [picture for source in config.data.sources for picture in pictures_of(load_manifest(source, store))]
     if looks_at_people(config):
         pictures = _looked_at(pictures, config, store)

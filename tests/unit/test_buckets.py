@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from sana_bench.config import load_config
+from sana_bench.data import pictures
 from sana_bench.data.buckets import bucket_of
 from sana_bench.errors import ConfigError
+from sana_bench.store import Store
+from tests.micro import write_run
 
 SIZES = [(2048, 2048), (2048, 1536), (1536, 2048), (2048, 1152), (1152, 2048), (1536, 2752), (1, 9), (9, 1), (640, 481), (300, 299)]
 
@@ -55,3 +59,11 @@ def test_sizes_that_the_patches_of_a_transformer_do_not_divide_are_left_out():
 def test_a_resolution_without_sizes_is_one_error_that_names_those_with():
     with pytest.raises(ConfigError, match="512, 1024, 2048, 4096 px, none at 768"):
         bucket_of((3, 4), 768, True)
+
+
+def test_a_resolution_without_sizes_is_told_before_anything_is_looked_at(micro, tmp_path, monkeypatch):
+    """Detectors need hours for a large folder."""
+    config = load_config(str(write_run(tmp_path, **micro)), ("train.aspect_ratio_buckets=true", "train.resolution=768", "train.regions.hand_weight=2"))
+    monkeypatch.setattr(pictures, "find_people", lambda *arguments: pytest.fail("looked at images"))
+    with pytest.raises(ConfigError, match="none at 768"):
+        pictures.training_pictures(config, Store(tmp_path / "store"))

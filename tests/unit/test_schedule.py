@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sana_bench.data.balance import picture_weights
 from sana_bench.data.samples import People, Picture
 from sana_bench.data.schedule import apportion, draw_pictures, into_batches, schedule
+from sana_bench.data.training_set import TrainingSet
 from sana_bench.train_config import AugmentSection, StageSection, TrainSection
 
 SQUARE, TALL, WIDE = (2048, 2048), (1536, 2752), (2688, 1536)
@@ -133,3 +134,8 @@ def test_a_batch_says_what_each_place_shows():
     assert [draw.picture for draw in draws] == stage.pictures_MG[3].tolist()
     assert {(draw.width, draw.height) for draw in draws} == {(2048, 2048)}
     assert len(stage.all_draws()) == len(set(stage.all_draws())) == 5
+
+
+def test_crops_are_no_images_of_their_own():
+    whole = pictures(3)
+    assert TrainingSet([*whole, *(replace(each, crop=(0.0, 0.0, 512.0, 512.0)) for each in whole)], [], ()).num_images == 3
