@@ -94,10 +94,11 @@ def _step(settings: LoopSettings, trainee: Trainee, step: int, compute_loss: Cal
             step, base=settings.learning_rate, warmup_steps=settings.warmup_steps, total_steps=settings.total_steps, schedule=settings.schedule)
     total = 0.0
     for number in range(settings.gradient_accumulation_steps):
-        loss = compute_loss(step, number) / settings.gradient_accumulation_steps
-        with trainee.watch.measure("inside"):
-            trainee.backward(loss, last=number == settings.gradient_accumulation_steps - 1)
-            total += trainee.mean_over_processes(loss.detach())
+        with trainee.passes(last=number == settings.gradient_accumulation_steps - 1):
+            loss = compute_loss(step, number) / settings.gradient_accumulation_steps
+            with trainee.watch.measure("inside"):
+                trainee.backward(loss)
+                total += trainee.mean_over_processes(loss.detach())
         if not math.isfinite(total):
             raise _diverged("the loss", total, step, settings)
     with trainee.watch.measure("inside"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -51,12 +51,15 @@ class Trainee:
         """Whether this process writes."""
         return self.accelerator is None or self.accelerator.is_main_process
 
-    def backward(self, loss: torch.Tensor, last: bool) -> None:
-        """Gradients of one batch; those of several processes are averaged after the last batch of a step."""
+    def passes(self, last: bool) -> AbstractContextManager[None]:
+        """Around forward and backward pass of one batch: copies of the model average their gradients in those of the last batch of a step. Where the
+        model is cut they are averaged every time, since nobody has room for all of them."""
+        return nullcontext() if last or self.accelerator is None else self.accelerator.no_sync(self.model)
+
+    def backward(self, loss: torch.Tensor) -> None:
         if self.accelerator is None:
             loss.backward()
-            return
-        with nullcontext() if last else self.accelerator.no_sync(self.model):
+        else:
             self.accelerator.backward(loss)
 
     def mean_over_processes(self, loss: torch.Tensor) -> float:

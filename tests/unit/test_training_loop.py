@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -113,6 +114,42 @@ def test_accumulated_batches_give_the_gradient_of_their_mean(tmp_path):
     settings = LoopSettings(total_steps=1, learning_rate=1.0, gradient_accumulation_steps=2)
     run_loop(settings, Trainee({"weight": weight}, torch.optim.SGD([weight], lr=1.0)), lambda step, number: (weight * next(factors)).sum(), tmp_path, "x")
     assert weight.item() == pytest.approx(-0.4)
+
+
+class OneOfSeveral:
+    """Stands for accelerate in one of several processes: whether gradients are being kept back."""
+
+    is_main_process, keeps_back = True, False
+    clip_grad_norm_ = staticmethod(torch.nn.utils.clip_grad_norm_)
+
+    @contextmanager
+    def no_sync(self, model):
+        self.keeps_back = True
+        yield
+        self.keeps_back = False
+
+    def backward(self, loss: torch.Tensor) -> None:
+        self.kept_back_at_backward = self.keeps_back
+        loss.backward()
+
+    def reduce(self, loss: torch.Tensor, how: str) -> torch.Tensor:
+        return loss
+
+    def wait_for_everyone(self) -> None:
+        return
+
+
+def test_gradients_are_averaged_in_the_last_batch_of_a_step_alone(tmp_path):
+    """DDP decides in the forward pass whether the backward pass sends gradients."""
+    weight, group, seen = torch.nn.Parameter(torch.zeros(1)), OneOfSeveral(), []
+
+    def compute_loss(step: int, number: int) -> torch.Tensor:
+        seen.append(group.keeps_back)
+        return weight.sum()
+
+    settings = LoopSettings(total_steps=2, learning_rate=1.0, gradient_accumulation_steps=3)
+    run_loop(settings, Trainee({"weight": weight}, torch.optim.SGD([weight], lr=1.0), accelerator=group), compute_loss, tmp_path, "x")
+    assert seen == [True, True, False] * 2 and not group.kept_back_at_backward
 
 
 def test_steps_draw_differently_and_each_step_always_the_same():
