@@ -63,7 +63,7 @@ def picture_weights(pictures: Sequence[Picture], sources: Mapping[str, float], b
         DataError: a source without pictures, a share of crops where there are none, or bounds that cannot be met with these pictures.
     """
     check_balance(balance)
-    attributes = {_attribute(bound) for bound in balance}
+    attributes = bounded_attributes(balance)
     members = [Cell((picture.source, picture.crop is not None), frozenset(groups_of(picture, attributes))) for picture in pictures]
     counts = Counter(members)
     shares = _strata_shares({cell.stratum for cell in counts}, sources, crop_share)
@@ -97,7 +97,7 @@ def balanced_weights(cells: Sequence[Cell], masses: Sequence[float], shares: Map
     prior_C = np.array([shares[cell.stratum] * mass / in_stratum[cell.stratum] for cell, mass in zip(cells, masses, strict=True)])
     drawn_C = prior_C > 0
     prior, drawn = prior_C[drawn_C], [cell for cell, is_drawn in zip(cells, drawn_C, strict=True) if is_drawn]
-    asked = [_asked(attribute, drawn, prior, balance) for attribute in dict.fromkeys(map(_attribute, balance))]
+    asked = [_asked(attribute, drawn, prior, balance) for attribute in bounded_attributes(balance)]
     asked = [each for each in asked if each.groups]
     strata = list(dict.fromkeys(cell.stratum for cell in drawn))
     of_strata = np.array([shares[stratum] for stratum in strata])
@@ -125,6 +125,11 @@ def all_groups(attribute: str) -> list[str]:
     return [f"{attribute}={each}" for each in ATTRIBUTES[attribute].classes]
 
 
+def bounded_attributes(balance: Sequence[BalanceSection]) -> list[str]:
+    """Those on whose groups there are bounds, in their order."""
+    return list(dict.fromkeys(map(_attribute, balance)))
+
+
 def _attribute(bound: BalanceSection) -> str:
     return bound.group.partition("=")[0]
 
@@ -139,7 +144,7 @@ def _problems_of_groups(balance: Sequence[BalanceSection]) -> Iterator[str]:
 
 
 def _problems_of_sums(balance: Sequence[BalanceSection]) -> Iterator[str]:
-    for attribute in dict.fromkeys(map(_attribute, balance)):
+    for attribute in bounded_attributes(balance):
         own = {bound.group: bound for bound in balance if _attribute(bound) == attribute}
         low, high = sum(bound.min_share for bound in own.values()), sum(bound.max_share for bound in own.values())
         if low > 1 + TOLERANCE:

@@ -14,6 +14,7 @@ import numpy as np
 
 from sana_bench.data.buckets import bucket_of
 from sana_bench.data.samples import Draw, Picture
+from sana_bench.metrics.perceived import ATTRIBUTES
 from sana_bench.train_config import StageSection, TrainSection
 
 
@@ -40,18 +41,22 @@ class StageSchedule:
         return list(dict.fromkeys(draw for number in range(len(self.pictures_MG)) for draw in self.batch(number)))
 
 
-def schedule(pictures: Sequence[Picture], weights_N: np.ndarray, settings: TrainSection, multiple: int) -> list[StageSchedule]:
+def schedule(pictures: Sequence[Picture], weights_N: np.ndarray, settings: TrainSection, multiple: int,
+             bounded: Sequence[str] = ()) -> list[StageSchedule]:
     """The samples of all stages.
 
     Args:
         weights_N: share of each picture among all samples, adding up to 1 (data/balance.py).
         multiple: what the sides of views must be multiples of, in pixels.
+        bounded: attributes on whose groups there are bounds. Their numbers of draws are made whole before those of others, within which each group's
+            number is rounded anew: in a short run that would cost a group a sample or two.
     """
+    order_of_attributes = [*bounded, *(attribute for attribute in ATTRIBUTES if attribute not in bounded)]
     times_drawn_N, stages = np.zeros(len(pictures), np.int64), []
     for number, stage in enumerate(settings.stages):
         generator = np.random.default_rng(_seed(settings.seed, number))
         batch_size = stage.train_batch_size * settings.num_processes
-        order = draw_pictures([_kinds_of(each) for each in pictures], weights_N,
+        order = draw_pictures([_kinds_of(each, order_of_attributes) for each in pictures], weights_N,
                               stage.max_train_steps * stage.gradient_accumulation_steps * batch_size, generator)
         buckets = [bucket_of(each.size, stage.resolution, settings.aspect_ratio_buckets, multiple) for each in pictures]
         batches, sizes = into_batches(order, buckets, batch_size, generator)
@@ -128,9 +133,8 @@ def into_batches(order: np.ndarray, buckets: Sequence[tuple[int, int]], batch_si
     return np.array(batches, np.int64).reshape(-1, batch_size), np.array(sizes, np.int64).reshape(-1, 2)
 
 
-def _kinds_of(picture: Picture) -> tuple[Hashable, ...]:
-    groups = picture.people.groups
-    return picture.source, picture.crop is not None, groups.get("gender"), groups.get("age"), groups.get("skin_tone")
+def _kinds_of(picture: Picture, attributes: Sequence[str]) -> tuple[Hashable, ...]:
+    return picture.source, picture.crop is not None, *map(picture.people.groups.get, attributes)
 
 
 def _seed(seed: int, stage: int) -> int:

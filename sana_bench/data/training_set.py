@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sana_bench.config import RunConfig
-from sana_bench.data.balance import picture_weights
+from sana_bench.data.balance import bounded_attributes, picture_weights
 from sana_bench.data.pictures import training_pictures
 from sana_bench.data.samples import Draw, Picture
 from sana_bench.data.schedule import StageSchedule, schedule
@@ -47,6 +47,7 @@ def training_set(config: RunConfig, store: Store) -> TrainingSet:
     """
     pictures = training_pictures(config, store)
     weights_N = picture_weights(pictures, config.data.sources, config.data.balance, config.train.regions.crop_share)
-    stages = schedule(pictures, weights_N, config.train, LATENT_PX * transformer_config(config.model).patch_size)
+    stages = schedule(pictures, weights_N, config.train, LATENT_PX * transformer_config(config.model).patch_size,
+                      bounded_attributes(config.data.balance))
     times_drawn_N = sum(np.bincount(stage.pictures_MG.ravel(), minlength=len(pictures)) for stage in stages)
     return TrainingSet(pictures, stages, shares_of(pictures, times_drawn_N))

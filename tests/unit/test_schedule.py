@@ -15,7 +15,8 @@ from sana_bench.data.balance import picture_weights
 from sana_bench.data.samples import People, Picture
 from sana_bench.data.schedule import apportion, draw_pictures, into_batches, schedule
 from sana_bench.data.training_set import TrainingSet
-from sana_bench.train_config import AugmentSection, StageSection, TrainSection
+from sana_bench.metrics.perceived import ATTRIBUTES
+from sana_bench.train_config import AugmentSection, BalanceSection, StageSection, TrainSection
 
 SQUARE, TALL, WIDE = (2048, 2048), (1536, 2752), (2688, 1536)
 
@@ -125,6 +126,20 @@ def test_groups_and_crops_are_exact_too():
     drawn = [chosen[index] for index in stage.pictures_MG.ravel()]
     assert sum(each.crop is not None for each in drawn) == 50  # a quarter of 200
     assert sum(each.people.groups["gender"] == "masculine" for each in drawn) == pytest.approx(40, abs=1)  # 3 of 15
+
+
+@pytest.mark.parametrize("attribute", ["gender", "age", "skin_tone"])
+def test_a_group_with_a_bound_is_exact_in_a_short_run_whichever_its_attribute(attribute):
+    """Beside two attributes without bounds, over whose many groups its few samples are spread."""
+    generator, share = np.random.default_rng(3), 0.25
+    classes = {name: each.classes for name, each in ATTRIBUTES.items()}
+    chosen = [picture(str(index), **{name: str(generator.choice(each)) for name, each in classes.items()}) for index in range(400)]
+    bound = BalanceSection(group=f"{attribute}={classes[attribute][-1]}", min_share=share, max_share=share)
+    weights = picture_weights(chosen, {"mine": 1.0}, [bound], 0.0)
+    for steps in (10, 20, 40):
+        stage, = schedule(chosen, weights, train_settings(max_train_steps=steps), 32, [attribute])
+        drawn = sum(chosen[index].people.groups[attribute] == classes[attribute][-1] for index in stage.pictures_MG.ravel())
+        assert drawn == 2 * steps * share
 
 
 def test_a_batch_says_what_each_place_shows():
