@@ -223,6 +223,14 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_elsewhere(self) -> RunConfig:
+        named = [f"train.{name}" for name in ("weights", "command") if getattr(self.train, name)]
+        if self.train.trainer in FLOW_MATCHING_TRAINERS and named:
+            raise ValueError(f"{' and '.join(named)} would do nothing: train.trainer {self.train.trainer} trains weights of its own. Use "
+                             f"--set train.trainer=external to evaluate weights that are made elsewhere")
+        return self
+
+    @model_validator(mode="after")
     def _check_tiles(self) -> RunConfig:
         if self.generate.vae_tile_stride > self.generate.vae_tile_size:
             raise ValueError("generate.vae_tile_stride must not exceed generate.vae_tile_size")

@@ -113,6 +113,13 @@ class AugmentSection(Section):
     lighting: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Change brightness and contrast by up to this share. Off by default: it shifts skin tone."""
 
+    @model_validator(mode="after")
+    def _check_views(self) -> AugmentSection:
+        idle = [name for name in ("rotation", "crop", "lighting") if getattr(self, name)]
+        if self.num_views == 1 and idle:
+            raise ValueError(f"{', '.join(idle)} would do nothing: of each image there is the untouched view alone. Say with num_views how many there are")
+        return self
+
 
 class TrainSection(Section):
     """The short fine-tune."""

@@ -34,7 +34,7 @@ def test_what_was_drawn_once_is_drawn_for_ever():
         brightness=0.9864530974355331, contrast=1.1223506411282562)
 
 
-@pytest.mark.parametrize("settings", [ALL, AugmentSection(num_views=2), AugmentSection(num_views=1, rotation=15, lighting=0.5)])
+@pytest.mark.parametrize("settings", [ALL, AugmentSection(num_views=2), AugmentSection(num_views=1)])
 def test_the_first_view_is_untouched(settings):
     assert choose(settings, "a", 0, "a woman") == UNTOUCHED == Augmentation()
 

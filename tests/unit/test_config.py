@@ -52,7 +52,7 @@ def test_default_recipe_is_tiny() -> None:
 @pytest.mark.parametrize(("override", "value"), [
     ("train.rank=32", 32), ("train.learning_rate=1e-4", 1e-4), ("train.learning_rate=2", 2.0),
     ("generate.use_resolution_binning=true", True), ('train.target_modules=["to_q", "to_out.0"]', ("to_q", "to_out.0")),
-    ("train.weights=my lora.safetensors", "my lora.safetensors"), ('generate.negative_prompt="a, b = c"', "a, b = c"),
+    ("data.training=my photographs", "my photographs"), ('generate.negative_prompt="a, b = c"', "a, b = c"),
     ("generate.negative_prompt=", ""), ("run.store=/somewhere/else=odd", "/somewhere/else=odd"),
 ])
 def test_overrides_are_typed(override: str, value: object) -> None:
@@ -89,7 +89,8 @@ def test_all_problems_are_reported_at_once(recipe) -> None:
     ("model.vae_dtype=float16", "float32"), ("compare.confidence=0.4", "greater than 0.5"), ("train=3", "train: "),
     ("name=Not A Name", "pattern"), ("name=../up", "pattern"), ("train.target_modules=to_q", "tuple"),
     ("generate.vae_tile_stride=512", "must not exceed"), ("train.learning_rate=inf", "finite"), ("train.logit_mean=nan", "finite"),
-    ("run.device=gpu", "pattern"), ("run.device=cuda:one", "pattern"),
+    ("train.augment.rotation=5.0", "rotation would do nothing"), ("train.weights=my.safetensors", "train.trainer=external"),
+    ('train.command=["bash", "train.sh", "{output}"]', "train.command would do nothing"), ("run.device=gpu", "pattern"), ("run.device=cuda:one", "pattern"),
     ('compare.budgets=[{metrik="hand_rate", budget=1.0}]', 'Did you mean "metric"?'),
 ])
 def test_wrong_types_and_values_are_refused_with_the_reason(override: str, part: str) -> None:
