@@ -43,14 +43,15 @@ class Background:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._pool.shutdown()
         if kind is None:
-            self._wait()
+            self.wait()
 
     def do(self, work: Callable[[], object]) -> None:
         """Begin, once what was begun before is done."""
-        self._wait()
+        self.wait()
         self._last = self._pool.submit(work)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Until what was begun is done."""
         last, self._last = self._last, None
         if last:
             last.result()

@@ -34,6 +34,7 @@ def save_training_state(folder: Path, trainee: Trainee, losses: list[float], ide
     if trainee.ema:
         state |= {f"ema.{name}": value for name, value in zip(trainee.weights, trainee.ema.shadow_params, strict=True)}
         state["ema_steps"] = trainee.ema.optimization_step
+    writer.wait()  # one copy of the state at a time
     tensors = whole_by_name(state, keep=trainee.is_main)
     if trainee.is_main:
         writer.do(partial(save_weights, folder / STATE_FILE, tensors, {"identity": identity, "losses": json.dumps(losses)}))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sana_bench.errors import StoreError, TrainingError
+from sana_bench.training import checkpoints
 from sana_bench.training.checkpoints import STATE_FILE, load_training_state, save_training_state
 from sana_bench.training.loop import LoopSettings, learning_rate_at, run_loop, step_generator
 from sana_bench.training.trainee import Trainee
@@ -179,6 +180,26 @@ def test_a_state_is_as_it_was_when_it_was_saved_though_training_goes_on(tmp_path
         weight.data += 7.0
     load_training_state(tmp_path, trainee, "me")
     assert torch.equal(weight.detach(), torch.zeros(3))
+
+
+def test_a_state_is_copied_once_the_one_before_is_written(tmp_path, monkeypatch):
+    """Full rank has copies of tens of gigabytes: two at a time may not fit into memory."""
+    order, copy = [], checkpoints.whole_by_name
+
+    class Noting(Background):
+        def wait(self) -> None:
+            order.append("wait")
+            super().wait()
+
+    def noting(*arguments, **options):
+        order.append("copy")
+        return copy(*arguments, **options)
+
+    monkeypatch.setattr(checkpoints, "whole_by_name", noting)
+    weight = torch.nn.Parameter(torch.zeros(3))
+    with Noting() as writer:
+        save_training_state(tmp_path, Trainee({"weight": weight}, torch.optim.SGD([weight], lr=1.0)), [1.0], "me", writer)
+    assert order[:2] == ["wait", "copy"]
 
 
 def test_a_state_that_cannot_be_written_ends_training_with_that_error(tmp_path):
