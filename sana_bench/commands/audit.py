@@ -70,4 +70,4 @@ def _text(outcome: AuditOutcome) -> list[str | Table]:
     if report.limits:
         text.append(Table(("limit", "declared", "measured", "outcome"), [(each.name, f"{each.bound} {each.limit:g}", number(each.value),
                                                                           "held" if each.held else "broken") for each in report.limits]))
-    return [*text, f"note: {report.tokens}", f"report: {outcome.folder / 'audit.html'}"]
+    return [*text, f"note: {report.tokens}; {report.token_limit} of a caption are read, as the recipe has it (--config)", f"report: {outcome.folder / 'audit.html'}"]

@@ -25,7 +25,8 @@ def run_preview(arguments: Arguments) -> Reply:
 
     The first samples of each stage in the order in which the trainers lora and full see them: the view at its size, how it was augmented, its
     caption and whether that is dropped, and beside it faces and hands with the weight that the loss gives them. What the recipe needs to know of
-    its images (faces, hands, perceived groups) is found first and kept, so that training does not look again.
+    its images (faces, hands, perceived groups) is found first and kept, so that training does not look again. Of
+    perceived groups only shares of all samples are shown, and nothing of single images.
     """
     from sana_bench.config import FLOW_MATCHING_TRAINERS
     from sana_bench.data.shares import repetition_note

@@ -28,8 +28,6 @@ def facts_of(tile: Tile) -> list[str]:
         left, top, right, bottom = tile.crop
         facts.append(f"zoomed crop of {right - left:.0f}×{bottom - top:.0f} px at {left:.0f}, {top:.0f}")
     facts.append(size_words(tile.enlargement))
-    if tile.groups:
-        facts.append("perceived: " + ", ".join(f"{attribute.replace('_', ' ')} {group.replace('_', ' ')}" for attribute, group in tile.groups.items()))
     return facts
 
 

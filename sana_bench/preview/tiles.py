@@ -61,7 +61,6 @@ class Tile:
     crop: Box | None
     enlargement: float
     """By how much pixels of the file are enlarged; below 1 they are reduced."""
-    groups: dict[str, str]
     regions: tuple[tuple[RegionKind, Box], ...]
     """In pixels of the view."""
     heat: Heat | None
@@ -73,7 +72,7 @@ class Tile:
         """JSON-like, without pictures."""
         return {"step": self.step, "source": self.source, "name": self.name, "caption": self.caption, "dropped": self.dropped,
                 "view": self.draw.view, "width": self.draw.width, "height": self.draw.height, "augmentation": asdict(self.augmentation),
-                "crop": self.crop, "enlargement": self.enlargement, "groups": self.groups, "regions": self.regions,
+                "crop": self.crop, "enlargement": self.enlargement, "regions": self.regions,
                 "weights": None if self.heat is None else {"largest": self.heat.largest, "area": self.heat.area, "loss": self.heat.loss}}
 
 
@@ -136,7 +135,7 @@ def make_tile(picture: Picture, draw: Draw, settings: TrainSection, step: int, d
     return Tile(step=step, source=picture.source, name=picture.name, caption=picture.text.lower().strip(),  # as SanaPipeline encodes it
                 dropped=dropped, draw=draw, augmentation=augmentation, crop=picture.crop,
                 enlargement=view_enlargement(picture, draw, augmentation),
-                groups=picture.people.groups, regions=tuple(regions), heat=_heat(regions, draw, settings.regions),
+                regions=tuple(regions), heat=_heat(regions, draw, settings.regions),
                 image=_data_uri(small_webp(view, SMALL_PX, WEBP_QUALITY), "webp"))
 
 

@@ -21,11 +21,12 @@ from sana_bench.audit.record import Fault, Finding, Histogram, PerceivedGroups
 from sana_bench.audit.rules import FaultSection, LimitSection, load_rules
 from sana_bench.audit.run import _slug
 from sana_bench.cli import COMMANDS, main
-from sana_bench.config import ModelSection
+from sana_bench.config import GenerateSection, ModelSection
 from sana_bench.errors import ConfigError, DataError
 from sana_bench.features import View
 from sana_bench.features.light import CHEEKS, Light, cheek_lightness
 from sana_bench.features.perceptual_hash import PerceptualHash, differing_bits
+from sana_bench.generation.sampling import instruction_of
 from sana_bench.store import Store
 
 
@@ -120,6 +121,23 @@ def test_tokens_are_counted_as_the_pipeline_counts_them(micro: dict[str, Path]) 
         mask = pipeline.tokenizer(text, padding="max_length", max_length=400, truncation=True, add_special_tokens=True, return_tensors="pt").attention_mask
         assert counter.count(caption) == int(mask.sum())
     assert str(micro["base"]) in counter.note and "differ" not in counter.note
+
+
+@pytest.mark.parametrize("instruction", [True, False])
+def test_as_many_tokens_are_read_as_the_pipeline_reads(micro: dict[str, Path], instruction: bool) -> None:
+    """The last token that counts changes what the pipeline makes of a caption, and the one behind it does not."""
+    from diffusers import SanaPipeline
+
+    pipeline, counter = SanaPipeline.from_pretrained(micro["base"], local_files_only=True), token_counter(ModelSection(base=str(micro["base"])))
+    settings = GenerateSection(max_sequence_length=12, complex_human_instruction=instruction)
+
+    def embeds(caption: str) -> np.ndarray:
+        return pipeline.encode_prompt(caption, False, max_sequence_length=12, complex_human_instruction=instruction_of(settings))[0].detach().numpy()
+
+    captions = ["a woman" + " in" * number for number in range(12)]
+    fitting = next(each for each in captions if counter.count(each) == settings.max_sequence_length)
+    assert not np.array_equal(embeds(fitting), embeds(fitting.removesuffix("in") + "man"))
+    assert np.array_equal(embeds(fitting + " in"), embeds(fitting + " man"))
 
 
 def test_a_hub_base_that_was_fetched_before_is_counted_with_its_own_tokenizer(micro: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

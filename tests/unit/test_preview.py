@@ -18,7 +18,7 @@ from sana_bench.config import load_config
 from sana_bench.data.augment import Augmentation
 from sana_bench.data.samples import Draw, People, Region
 from sana_bench.data.training_set import training_set
-from sana_bench.preview.html import augmentation_words, render_preview, size_words
+from sana_bench.preview.html import augmentation_words, facts_of, render_preview, size_words
 from sana_bench.preview.tiles import HEAT_OPACITY, make_tile, preview_stages
 from sana_bench.store import Store
 from sana_bench.train_config import RegionsSection
@@ -82,9 +82,11 @@ def test_captions_that_are_crossed_out_are_those_that_training_drops(folder, tmp
 def test_a_tile_tells_where_the_loss_counts_more(folder, tmp_path):
     """A face over the lower left quarter, with weight 3: a quarter of the latents has 3 / (3 + 3) of the loss."""
     config, images = prepared(folder, tmp_path)
-    picture = replace(images.pictures[2], people=People(regions=(Region(kind="face", box=(0, 60, 60, 120)), Region(kind="hand", box=(90, 0, 120, 30)))))
+    picture = replace(images.pictures[2], people=People(regions=(Region(kind="face", box=(0, 60, 60, 120)), Region(kind="hand", box=(90, 0, 120, 30))),
+                                                               groups={"gender": "feminine"}))
     settings = config.train.model_copy(update={"regions": RegionsSection(face_weight=3)})
     tile = make_tile(picture, Draw(2, 0, 128, 128), settings, 1, False)
+    assert "feminine" not in json.dumps(tile.document()) + " ".join(facts_of(tile))  # perceived groups are told in aggregate only
     assert tile.regions == (("face", (0, 64, 64, 128)), ("hand", (96, 0, 128, 32)))
     assert (tile.heat.largest, tile.heat.area, tile.heat.loss) == (3, 0.25, 0.5)
     cells = np.asarray(picture_in(tile.heat.image))[:, :, 3]
