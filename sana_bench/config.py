@@ -6,6 +6,7 @@ reported together, with the nearest known key.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
@@ -19,6 +20,8 @@ from sana_bench.train_config import DataSection, Positive, Section, Side, TrainS
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 FLOW_MATCHING_TRAINERS = ("lora", "full")
+KIND_OF_VALUE = re.compile(r"(literal|tuple)\[")
+"""What pydantic puts behind a key that takes several kinds of values: the one of which a problem is."""
 
 
 class ModelSection(Section):
@@ -300,9 +303,10 @@ def _apply_override(values: dict, override: str) -> None:
 
 def _explain(problem: dict, section: type[BaseModel]) -> str:
     """`train.max_train_stepz: unknown key. Did you mean "max_train_steps"?`; `section` is the whole document's."""
-    location = ".".join(str(part) for part in problem["loc"]) or "as a whole"
+    location = ".".join(str(part) for part in problem["loc"] if not KIND_OF_VALUE.match(str(part))) or "as a whole"
     if problem["type"] != "extra_forbidden":
-        return f"{location}: {problem['msg']} (got {problem['input']!r:.80})"
+        message = "Input should be a list, as [...]" if problem["type"] == "tuple_type" else problem["msg"]
+        return f"{location}: {message} (got {problem['input']!r:.80})"
     for part in problem["loc"][:-1]:
         if isinstance(part, int):
             continue  # a place in a list of sections

@@ -28,6 +28,7 @@ KINDS = {
     "unreadable": Kind("cannot be read", False),
     "implausible_hands": Kind("a hand looks damaged to the network", True),
     "implausible_faces": Kind("a face looks damaged to the network", True),
+    "blank": Kind("blank: one colour, or a smooth gradient", True),
     "missing_captions": Kind("no caption", False),
     "blurred": Kind("blurred", True),
     "compressed": Kind("blocks of strong compression", True),
@@ -80,6 +81,8 @@ def _of_pixels(look: Look, rules: FaultSection, resolution: int) -> list[Fault]:
     seen, faults = look.seen, list[Fault]()
     if seen is None:
         return faults
+    if not seen.bits_4.any():
+        faults.append(Fault(kind="blank", reason="nothing stands out anywhere", badness=0))
     if seen.sharpness < rules.min_sharpness:
         faults.append(Fault(kind="blurred", reason=f"sharpness {seen.sharpness:.2f}, below {rules.min_sharpness:g}", badness=-seen.sharpness))
     if seen.blockiness > rules.max_blockiness:

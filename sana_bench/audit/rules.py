@@ -41,6 +41,8 @@ class LimitSection(Section):
     max_short_captions: Share = None
     max_long_captions: Share = None
     max_duplicate_captions: Share = None
+    max_blank: Share = None
+    """Images of one colour or a smooth gradient, such as a failed export leaves."""
     max_blurred: Share = None
     max_compressed: Share = None
     max_duplicates: Share = None

@@ -34,7 +34,7 @@ def _audit_arguments(parser: Parser) -> None:
 def run_audit(arguments: Arguments) -> Reply:
     """look through training images for what would teach the wrong thing
 
-    Finds images that cannot be read, are too small for the resolution, blurred, strongly compressed or there twice; captions that are missing,
+    Finds images that cannot be read, are blank, too small for the resolution, blurred, strongly compressed or there twice; captions that are missing,
     short, repeated or beyond what the recipe's base reads (generate.max_sequence_length: 300 tokens of Sana, 64 of tiny-sana, by its own
     tokenizer where that is on this machine); hands and faces that look damaged. Shows how varied poses, expressions, angles and light are, and
     perceived groups in aggregate. The folder need not be usable yet: problems are listed, worst first, with pictures, and nothing in it is
@@ -42,7 +42,7 @@ def run_audit(arguments: Arguments) -> Reply:
 
     Exit code 0, or 1 where a limit that you declare is broken. All limits are shares of the images, but for min_images:
       min_images, min_share_at_resolution, min_faces, min_hands, max_unreadable, max_missing_captions, max_captions_without_image,
-      max_bad_lines, max_short_captions, max_long_captions, max_duplicate_captions, max_blurred, max_compressed, max_duplicates,
+      max_bad_lines, max_short_captions, max_long_captions, max_duplicate_captions, max_blank, max_blurred, max_compressed, max_duplicates,
       max_near_duplicates, max_implausible_faces, max_implausible_hands
     In a limits file they stand under [limit]; [[limit.group]] has a group (gender=feminine), min_share and max_share; and under [fault] stands from where on
     something is a fault: min_sharpness, max_blockiness, min_words, min_plausibility, max_differing_bits.

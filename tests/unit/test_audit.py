@@ -16,12 +16,13 @@ from sana_bench.audit import charts, looks, summary, variety
 from sana_bench.audit.captions import normalised, num_words, token_counter
 from sana_bench.audit.duplicates import near_groups, same_groups
 from sana_bench.audit.faults import in_order_of_need, judge
-from sana_bench.audit.folder import read_folder
+from sana_bench.audit.folder import Entry, read_folder
 from sana_bench.audit.record import Fault, Finding, Histogram, PerceivedGroups
 from sana_bench.audit.rules import FaultSection, LimitSection, load_rules
 from sana_bench.audit.run import _slug
 from sana_bench.cli import COMMANDS, main
 from sana_bench.config import GenerateSection, ModelSection
+from sana_bench.data.manifest import Row
 from sana_bench.errors import ConfigError, DataError
 from sana_bench.features import View
 from sana_bench.features.light import CHEEKS, Light, cheek_lightness
@@ -176,6 +177,17 @@ def test_a_hash_stays_when_a_picture_is_resized_and_changes_with_the_picture() -
     assert hash_of(first).shape == (4,) and hash_of(first).dtype == np.uint64
     assert max(int(differing_bits(hash_of(each), hash_of(first))) for each in copies) <= 12 < 60 < int(differing_bits(hash_of(other), hash_of(first)))
     assert not hash_of(Image.new("RGB", (50, 70), (13, 200, 90))).any()
+
+
+def test_a_blank_picture_is_worth_a_look() -> None:
+    """Blurred and compressed it is not, since nothing is in it that could be."""
+    flat, gradient = Image.new("RGB", (64, 64), "black"), Image.linear_gradient("L").convert("RGB")
+    photographed = Image.effect_noise((64, 64), 60).convert("RGB")
+    made = [looks.Look(Entry(Row(file_name=name, text="a woman waving at a friend"), Path(name), True), name, (512, 512), 1.0, seen=looks.Seen(
+        sharpness=0.0, blockiness=1.0, luminance=0.0, bits_4=hash_of(image), plausibility={"face": (), "hand": ()}, face_px=None, yaw=None, classes={},
+        perceived={})) for name, image in (("flat", flat), ("gradient", gradient), ("photographed", photographed))]
+    judged = judge(made, FaultSection(), 512, token_counter(ModelSection()), 64)
+    assert [{fault.kind for fault in faults} - {"duplicate_captions"} for faults in judged.faults] == [{"blank"}, {"blank"}, set()]
 
 
 def test_near_groups_are_those_of_all_pairs() -> None:

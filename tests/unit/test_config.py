@@ -87,7 +87,7 @@ def test_all_problems_are_reported_at_once(recipe) -> None:
     ("train.rank=0", "greater than 0"), ("train.rank=1.5", "integer"), ("train.rank=many", "got 'many'"),
     ("train.caption_dropout=1.0", "less than 1"), ("train.seed=9999999999999999999", "less than"), ("generate.height=2049", "multiple of 32"),
     ("model.vae_dtype=float16", "float32"), ("compare.confidence=0.4", "greater than 0.5"), ("train=3", "train: "),
-    ("name=Not A Name", "pattern"), ("name=../up", "pattern"), ("train.target_modules=to_q", "tuple"),
+    ("name=Not A Name", "pattern"), ("name=../up", "pattern"), ("train.target_modules=to_q", "  train.target_modules: Input should be a list, as [...] (got"),
     ("generate.vae_tile_stride=512", "must not exceed"), ("train.learning_rate=inf", "finite"), ("train.logit_mean=nan", "finite"),
     ("train.augment.rotation=5.0", "rotation would do nothing"), ("train.weights=my.safetensors", "train.trainer=external"),
     ('train.command=["bash", "train.sh", "{output}"]', "train.command would do nothing"), ("run.device=gpu", "pattern"), ("run.device=cuda:one", "pattern"),
