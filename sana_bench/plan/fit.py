@@ -41,15 +41,17 @@ def find_fit(config: RunConfig, usable: int, peak: Peak) -> Fit | None:
 
 
 def candidates(settings: TrainSection) -> Iterator[dict[str, object]]:
-    """The recipe itself, then changes, each beside those before: what costs time first, then what changes the optimizer, then more cards."""
+    """The recipe itself, then changes: what costs time first, then what changes the optimizer, then more cards. None is one that training refuses."""
     changes: dict[str, object] = {}
     yield changes
     if not settings.gradient_checkpointing:
         changes = {"gradient_checkpointing": True}
         yield changes
-    if settings.trainer == "full" and settings.optimizer != "adamw_8bit":
-        changes = {**changes, "optimizer": "adamw_8bit"}
-        yield changes
+    is_cut = settings.num_processes > 1 and settings.strategy == "fsdp2"
+    if settings.trainer == "full" and settings.optimizer != "adamw_8bit" and not is_cut:
+        yield {**changes, "optimizer": "adamw_8bit"}
+    if settings.optimizer != "adamw":  # the only one that works on weights that are cut among processes
+        changes = {**changes, "optimizer": "adamw"}
     for number in PROCESSES:
         if number > settings.num_processes:
             yield {**changes, "num_processes": number, "strategy": "fsdp2"}

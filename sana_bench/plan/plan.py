@@ -13,6 +13,7 @@ from sana_bench.plan.inference_phases import CAPTIONS, DECODE, DENOISE, PICTURES
 from sana_bench.plan.needs import Drawn, Need, base_files, cache_files, image_files, images_to_draw, training_files
 from sana_bench.plan.trainee import PREPARE, build_trainee
 from sana_bench.plan.training_phase import StepMemory, step_memory
+from sana_bench.processes import check_processes
 from sana_bench.progress import progress
 from sana_bench.store import Store
 from sana_bench.train_config import StageSection
@@ -75,6 +76,8 @@ def make_plan(config: RunConfig, card: Card) -> Plan:
         SanaBenchError: base, data or suite cannot be used, or the recipe asks for what the base cannot do.
     """
     drawn, is_trained = images_to_draw(config), TRAINERS.get(config.train.trainer).name in PREPARE
+    if is_trained:
+        check_processes(config.train)
     architecture, store = read_architecture(config.model), Store(config.run.store)
     transformer = build_trainee(architecture, config) if is_trained else None
     disk = _disk(architecture, config, store, transformer, drawn)  # before what takes long: it finds out whether the data can be used

@@ -13,9 +13,10 @@ from sana_bench.errors import ConfigError, ModelError
 from sana_bench.images import write_png
 from sana_bench.plan.architecture import read_architecture
 from sana_bench.plan.cards import CARDS, CONTEXT_BYTES, GIB, Card, card_of_memory, find_card
-from sana_bench.plan.fit import find_fit, largest_batch
+from sana_bench.plan.fit import candidates, find_fit, largest_batch
 from sana_bench.plan.needs import PNG_BYTES_A_PIXEL, base_files, cache_files, images_to_draw, training_files
 from sana_bench.plan.trainee import build_trainee
+from sana_bench.processes import check_processes
 from sana_bench.store import Store
 from sana_bench.train_config import StageSection
 from tests.micro import write_run
@@ -55,8 +56,7 @@ def test_the_largest_batch_divides_the_samples_of_a_step(usable: int, batch: int
 @pytest.mark.parametrize(("trainer", "usable", "changes", "batch"), [
     ("full", 62, (), 4), ("full", 37, ("train.gradient_checkpointing=true",), 2),
     ("full", 24, ("train.gradient_checkpointing=true", "train.optimizer=adamw_8bit"), 4),
-    ("full", 10, ("train.gradient_checkpointing=true", "train.optimizer=adamw_8bit", "train.num_processes=2", "train.strategy=fsdp2"), 1),
-    ("full", 5, ("train.gradient_checkpointing=true", "train.optimizer=adamw_8bit", "train.num_processes=4", "train.strategy=fsdp2"), 1),
+    ("full", 16, ("train.gradient_checkpointing=true", "train.num_processes=4", "train.strategy=fsdp2"), 1),
     ("lora", 24, ("train.gradient_checkpointing=true", "train.num_processes=2", "train.strategy=fsdp2"), 2)])
 def test_the_mildest_change_that_fits_is_found(trainer: str, usable: int, changes: tuple[str, ...], batch: int) -> None:
     config = load_config("tiny", (f"train.trainer={trainer}", "train.train_batch_size=4"))
@@ -65,6 +65,15 @@ def test_the_mildest_change_that_fits_is_found(trainer: str, usable: int, change
     again = load_config("tiny", (f"train.trainer={trainer}", "train.train_batch_size=4", *fit.changes)).train
     assert again == fit.config.train
     assert fit.stages[0].train_batch_size * fit.stages[0].gradient_accumulation_steps * again.num_processes == 4
+
+
+@pytest.mark.parametrize("trainer", ["lora", "full"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit", "came"])
+def test_no_change_is_one_that_training_refuses(trainer: str, optimizer: str) -> None:
+    for processes in ((), ("train.num_processes=2",), *([("train.num_processes=2", "train.strategy=fsdp2")] if optimizer == "adamw" else [])):
+        settings = load_config("tiny", (f"train.trainer={trainer}", f"train.optimizer={optimizer}", *processes)).train
+        for changes in candidates(settings):
+            check_processes(settings.model_copy(update=changes))
 
 
 def test_nothing_fits_a_card_that_is_too_small_or_processes_that_do_not_divide_a_step() -> None:
@@ -170,7 +179,8 @@ def test_what_does_not_fit_is_said_with_what_to_change(micro: dict[str, Path], t
     (["nothing"], 'no recipe "nothing"'), (["--card", "h10"], 'Did you mean "h100"'), (["--memory", "lots"], "such as 24GiB"), (["--plot", "plan.gif"], "ends in .svg or .png"),
     (["--card", "h100", "--memory", "24GiB"], "either --card or --memory"), (["--set", "data.training=/nowhere"], 'no data source "/nowhere"'),
     (["--set", "model.base=someone/other"], "must be a commit"), (["--set", "train.trainer=lorra"], 'Did you mean "lora"'),
-    (["--set", "train.target_modules=['to_z']"], "to_z"), (["--set", "train.optimizer=sgd"], "train.optimizer")])
+    (["--set", "train.target_modules=['to_z']"], "to_z"),
+    (["--set", "train.optimizer=came", "--set", "train.num_processes=2", "--set", "train.strategy=fsdp2"], "cannot work on weights that are cut"), (["--set", "train.optimizer=sgd"], "train.optimizer")])
 def test_bad_input_is_one_error(words: list[str], part: str, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["plan", *words, "--set", f"run.store={tmp_path}"]) == 2
     out, err = capfd.readouterr()
