@@ -29,6 +29,7 @@ from sana_bench.train_config import AugmentSection
 from sana_bench.training import TrainingContext
 from sana_bench.training.batches import BATCHES_AHEAD, BatchReader
 from sana_bench.training.fine_tune import encode_all
+from sana_bench.training.group import join
 from tests.micro import write_run
 
 SIDE = 64
@@ -149,7 +150,7 @@ def reader_of(config: RunConfig) -> tuple[TrainingSet, BatchReader]:
     store = Store(config.run.store)
     images = training_set(config, store)
     context = TrainingContext(config=config, store=store, folder=store.root, digest="", base_digest=base_digest(config.model))
-    return images, BatchReader(images, *encode_all(context, images, "cpu"), config.train, process=0)
+    return images, BatchReader(images, *encode_all(context, images, join(config.train, "cpu")), config.train, process=0)
 
 
 def files(store: Store) -> dict[str, set[Path]]:
