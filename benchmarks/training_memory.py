@@ -52,7 +52,8 @@ class Watch:
 
     def __call__(self, pid: int) -> None:
         number, resident = sum(1 for _ in self._latents.glob("*/*.safetensors")), psutil.Process(pid).memory_info().rss
-        for milestone in [each for each in self._milestones if each <= number and each not in self.resident_bytes and resident]:  # it has none when it has just ended
+        reached = [each for each in self._milestones if each <= number and each not in self.resident_bytes]
+        for milestone in reached if resident else ():  # a process that has just ended has none
             self.resident_bytes[milestone] = resident
             print(f"{time.strftime('%H:%M:%S')}, {milestone} images encoded: {resident / MIB:.0f} MiB resident", file=sys.stderr, flush=True)
 
