@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,6 +29,9 @@ OPENPEOPLE_VERSION = 2
 SOURCES = {"openpeople:training": ("training", False), "openpeople:training-photographs": ("training", True),
            "openpeople:reference": ("reference", False)}
 """Embedded sources: whose pictures, and whether only the full-resolution photographs."""
+
+
+TOO_MANY_FIELDS = "more fields than the first line names: put a text with commas into double quotes"
 
 
 def _check_text(text: str) -> str:
@@ -179,7 +183,7 @@ def read_rows(folder: Path, path: Path) -> Iterator[tuple[int, Row | None, list[
         if not image.is_relative_to(folder.resolve()):
             yield number, row, [f'file_name "{row.file_name}" leaves the folder']
         else:
-            yield number, row, [] if image.is_file() else [f'no image "{row.file_name}"']
+            yield number, row, [] if os.path.isfile(image) else [f'no image "{row.file_name:.200}"']  # unlike is_file, also False for a name that is too long
 
 
 def _check_rows(folder: Path, path: Path) -> tuple[Row, ...]:
@@ -195,19 +199,25 @@ def _check_rows(folder: Path, path: Path) -> tuple[Row, ...]:
 
 
 def _read_lines(path: Path) -> list[tuple[int, object]]:
-    """Line number and content of each non-empty line; what is wrong with broken JSON comes back as text."""
+    """Line number and content of each non-empty line; what is wrong with a broken one comes back as text."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
     if path.suffix == ".csv":
-        return list(enumerate(csv.DictReader(io.StringIO(text, newline="")), start=2))
+        try:
+            return [(number, TOO_MANY_FIELDS if None in values else values)
+                    for number, values in enumerate(csv.DictReader(io.StringIO(text, newline="")), start=2)]
+        except csv.Error as error:
+            raise DataError(f"{path} is not CSV: {error}") from error
     lines: list[tuple[int, object]] = []
     for number, line in enumerate(text.split("\n"), start=1):  # splitlines would cut at separators that JSON allows in a text
         if line.strip():
             try:
                 values = json.loads(line)
                 lines.append((number, values if isinstance(values, dict) else "no JSON object"))
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and thousands of brackets
                 lines.append((number, f"not JSON: {error}"))
     return lines

@@ -153,6 +153,31 @@ def test_text_that_is_none_is_one_error(tmp_path, content, part):
         load_imagefolder(tmp_path)
 
 
+@pytest.mark.parametrize(("line", "part"), [
+    ('{"file_name": "a.png", "text": "x", "more": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 1: not JSON"),
+    ('{"file_name": "a.png", "text": "x", "more": ' + "1" * 5000 + "}", "line 1: not JSON"),
+    ({"file_name": "a" * 5000, "text": "x"}, 'line 1: no image "aaa')])
+def test_lines_that_would_end_the_reader_are_problems_like_others(tmp_path, line, part):
+    with pytest.raises(DataError, match=part):
+        load_imagefolder(write_folder(tmp_path / "bad", [line]))
+
+
+@pytest.mark.parametrize(("text", "part"), [('file_name,text\na.png,a man, waving\n', "line 2: more fields than the first line names"),
+                                            ('file_name,text\na.png,"' + "w " * 100_000 + '"\n', "is not CSV: field larger")])
+def test_a_caption_in_csv_is_whole_or_refused(tmp_path, text, part):
+    folder = write_folder(tmp_path / "bad", [])
+    (folder / "metadata.jsonl").unlink()
+    (folder / "metadata.csv").write_text(text)
+    with pytest.raises(DataError, match=part):
+        load_imagefolder(folder)
+
+
+def test_metadata_that_is_a_folder_is_one_error(tmp_path):
+    (tmp_path / "bad" / "metadata.jsonl").mkdir(parents=True)
+    with pytest.raises(DataError, match="metadata.jsonl cannot be read"):
+        load_imagefolder(tmp_path / "bad")
+
+
 def test_a_byte_order_mark_and_a_line_separator_in_a_text_are_read(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
     (tmp_path / "metadata.jsonl").write_bytes('{"file_name": "0.png", "text": "a\u2028b"}\r\n'.encode("utf-8-sig"))
