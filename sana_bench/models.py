@@ -215,24 +215,20 @@ def load_adapter(pipeline, weights: Path, expected_base_digest: str) -> None:
     """Put a LoRA on the pipeline's transformer, after checking that it was made for this base.
 
     Raises:
-        ModelError: not safetensors, no LoRA, or a LoRA of another base (by its header or by its shapes).
+        ModelError: not safetensors, no LoRA, a LoRA of another base (by its header or by its shapes), or one that diffusers does not take.
     """
     check_adapter(pipeline.transformer, weights, expected_base_digest)
-    pipeline.load_lora_weights(weights.parent, weight_name=weights.name, adapter_name="default", local_files_only=True)
+    try:
+        pipeline.load_lora_weights(weights.parent, weight_name=weights.name, adapter_name="default", local_files_only=True)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # whatever libraries make of a file that is not theirs
+        raise ModelError(f"{weights.name} does not load as a LoRA of diffusers: {' '.join(str(error).split()):.300}") from error
     if not pipeline.get_active_adapters():
         raise ModelError(f"diffusers took nothing from {weights.name}: no layer has an adapter after loading it")
     pipeline.transformer.eval()  # peft adds layers that would go on dropping out while images are drawn
 
 
 def check_adapter(transformer, weights: Path, expected_base_digest: str) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(weights, framework="pt") as file:
-            header = file.metadata() or {}
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{weights} is not a readable safetensors file: {error}") from error
+    header, shapes = _shapes(weights)
     trained_on = header.get(BASE_DIGEST_KEY, expected_base_digest)
     if trained_on != expected_base_digest:
         raise ModelError(f"{weights.name} is a LoRA of another base ({trained_on}; this run's base is {expected_base_digest})")
@@ -248,9 +244,22 @@ def check_adapter(transformer, weights: Path, expected_base_digest: str) -> None
         axis = 1 if side == "lora_A" else 0
         if target not in modules:
             raise ModelError(f"{weights.name} is a LoRA of another base: this one has no layer {target}")
+        if len(shape) != modules[target].ndim:
+            raise ModelError(f"{weights.name} is a LoRA of another base: {name} is {shape}, and the weight of {target} {tuple(modules[target].shape)}")
         if shape[axis] != modules[target].shape[axis]:
             raise ModelError(f"{weights.name} is a LoRA of another base: {name} has {shape[axis]} channels, "
                              f"{target} of this base has {modules[target].shape[axis]}")
+
+
+def _shapes(weights: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """Header of a safetensors file, and the shape of each tensor in it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="pt") as file:
+            return file.metadata() or {}, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{weights} is not a readable safetensors file: {error}") from error
 
 
 def device_in_identity(device: str) -> str:

@@ -252,6 +252,23 @@ def test_a_file_that_is_no_lora_is_refused(micro, tmp_path, content, message):
         check_adapter(torch.nn.Linear(1, 1), path, "any")
 
 
+LAYER = "transformer.transformer_blocks.0.attn1.to_q"
+PAIR = {f"{LAYER}.lora_A.weight": (4, 16), f"{LAYER}.lora_B.weight": (16, 4)}
+
+
+@pytest.mark.parametrize(("shapes", "header", "message"), [
+    ({f"{LAYER}.lora_A.weight": (16,)}, {}, r"lora_A.weight is \(16,\), and the weight of .*to_q \(16, 16\)"),
+    ({"transformer.caption_norm.lora_A.weight": (4, 16)}, {}, "the weight of caption_norm"),
+    ({f"{LAYER}.lora_A.weight": (4, 16)}, {}, "does not load as a LoRA"),
+    (PAIR | {f"{LAYER}.lora_B.weight": (16, 8)}, {}, "does not load as a LoRA of diffusers: .*size mismatch"),
+    (PAIR | {f"{LAYER}.alpha": ()}, {}, "does not load as a LoRA.*lora"),
+    (PAIR, {"lora_adapter_metadata": "no json"}, "does not load as a LoRA"), (PAIR, {"lora_adapter_metadata": "[1]"}, "does not load as a LoRA")])
+def test_a_broken_lora_is_one_clear_error(micro, tmp_path, shapes, header, message):
+    save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / "broken.safetensors", header)
+    with pytest.raises(ModelError, match=message):
+        load_adapter(load_pipeline(ModelSection(base=str(micro["base"])), "cpu"), tmp_path / "broken.safetensors", "any")
+
+
 def test_an_external_lora_is_taken_in(micro, trained, tmp_path):
     recipe = write_run(tmp_path, **micro)
     config = load_config(str(recipe), ("train.trainer=external", f"train.weights={json.dumps(str(trained[1]))}"))
