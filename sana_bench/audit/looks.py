@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ from sana_bench.store import Store
 
 EXTRACTED = ("texture", "perceptual_hash", "light", "pose", "hand_evidence", "face_evidence", *(each.extractor for each in ATTRIBUTES.values()))
 PARTS = ("face", "hand")
+ViewSize = Callable[[tuple[int, int]], tuple[int, int]]
+"""(width, height) of an image -> (width, height) of a view of it."""
 MAX_SIDE = 12_000
 """Pixels. Detectors look at squares, and the square around a long strip of few pixels would take all memory."""
 
@@ -67,10 +69,14 @@ class Look:
     """Read from the store when they are asked for."""
 
 
-def look_at(entries: Sequence[Entry], resolution: int, store: Store, device: str, num_workers: int) -> list[Look]:
-    """Look at every image, once for all files of the same content. What was seen before is read from the store."""
+def look_at(entries: Sequence[Entry], view_size: ViewSize, store: Store, device: str, num_workers: int) -> list[Look]:
+    """Look at every image, once for all files of the same content. What was seen before is read from the store.
+
+    Args:
+        view_size: of the view that training makes of an image.
+    """
     pull_missing([name for each in in_order(EXTRACTED) for name in EXTRACTORS.get(each).assets])
-    heads = _heads(entries, resolution)
+    heads = _heads(entries, view_size)
     items = {head.content: Item(head.content, "", partial(read_image, head.entry.path, DataError)) for head in heads if head.content}
     refused: dict[str, SanaBenchError] = {}
     with FeatureStore(store, EXTRACTED, device, num_workers) as features:
@@ -85,17 +91,17 @@ def look_at(entries: Sequence[Entry], resolution: int, store: Store, device: str
     return looks
 
 
-def _heads(entries: Sequence[Entry], resolution: int) -> list[Look]:
+def _heads(entries: Sequence[Entry], view_size: ViewSize) -> list[Look]:
     """Contents and sizes, without decoding."""
     heads = []
     with progress("read files", len(entries)) as tracker:
         for entry in entries:
-            heads.append(_head(entry, resolution))
+            heads.append(_head(entry, view_size))
             tracker.advance()
     return heads
 
 
-def _head(entry: Entry, resolution: int) -> Look:
+def _head(entry: Entry, view_size: ViewSize) -> Look:
     if entry.path.exists() and not entry.path.is_file():  # a pipe would be waited for
         return Look(entry, "", None, None, "is no regular file")
     try:
@@ -105,7 +111,7 @@ def _head(entry: Entry, resolution: int) -> Look:
         return Look(entry, "", None, None, f"cannot be opened: {error.strerror}")
     except DataError as error:
         return Look(entry, "", None, None, _about_file(error, entry.path))
-    enlarged = enlargement(size, resolution, resolution, fit=entry.row.fit)
+    enlarged = enlargement(size, *view_size(size), fit=entry.row.fit)
     if max(size) > MAX_SIDE:
         return Look(entry, "", size, enlarged, f"has {size[0]}x{size[1]} pixels; sides of at most {MAX_SIDE:,} are read")
     return Look(entry, content, size, enlarged)

@@ -119,7 +119,9 @@ class AuditReport(Versioned):
 
     source: str
     resolution: int
-    """Side of the square views that images are held against, in pixels."""
+    """Side of the square views that images are held against, or of the square that their buckets have the area of, in pixels."""
+    aspect_ratio_buckets: bool = False
+    """Whether a view is the nearest of Sana's sizes instead of a square."""
     num_images: int
     num_readable: int
     token_limit: int

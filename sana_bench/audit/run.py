@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sana_bench.audit import summary
@@ -17,6 +18,7 @@ from sana_bench.audit.pictures import show
 from sana_bench.audit.record import AuditReport, ImageFacts, MetadataFinding
 from sana_bench.audit.rules import AuditRules
 from sana_bench.config import RunConfig
+from sana_bench.data.buckets import bucket_of
 from sana_bench.extract import in_order
 from sana_bench.features import EXTRACTORS
 from sana_bench.models import resolve_device
@@ -40,29 +42,34 @@ def audit(source: str, config: RunConfig, rules: AuditRules, resolution: int, ou
     Args:
         source: as `data.training`, or a folder that training could not read yet.
         config: names the base, whose tokenizer counts, the store, the device and the folder of reports.
-        resolution: side of the square views that training will make, in pixels.
+        resolution: side of the square views that training will make, or of the square that its buckets have the area of, in pixels.
         out: folder of the two files; `audit-<source>` in the folder of reports by default.
 
     Raises:
+        ConfigError: the recipe has buckets, and Sana none at that resolution.
         DataError: there is no such source, or nothing in it.
         StoreError: the files cannot be written.
     """
     store, device = Store(config.run.store), resolve_device(config.run.device)
+    has_buckets = config.train.aspect_ratio_buckets
+    view_size = partial(bucket_of, resolution=resolution, aspect_ratio_buckets=has_buckets)
+    view_size((resolution, resolution))  # a resolution without buckets is told before anything is looked at
     folder = read_folder(source, store)
-    looks = look_at(folder.entries, resolution, store, device, config.run.num_workers)
-    report = make_report(folder, looks, rules, resolution, token_counter(config.model), config.generate.max_sequence_length, device)
+    looks = look_at(folder.entries, view_size, store, device, config.run.num_workers)
+    report = make_report(folder, looks, rules, resolution, token_counter(config.model), config.generate.max_sequence_length, device, has_buckets)
     return AuditOutcome(report, write_report(report, looks, out or Path(config.run.reports) / f"audit-{_slug(folder)}"))
 
 
 def make_report(folder: AuditFolder, looks: Sequence[Look], rules: AuditRules, resolution: int, counter: TokenCounter, token_limit: int,
-                device: str) -> AuditReport:
+                device: str, aspect_ratio_buckets: bool = False) -> AuditReport:
     """What was seen, as a record."""
     judged = judge(looks, rules.fault, resolution, counter, token_limit)
     found, perceived = summary.findings(looks, judged), summary.perceived_groups(looks)
     limits = summary.limit_outcomes(rules.limit, looks, found, folder.problems, perceived)
     names = [look.entry.row.file_name for look in looks]
     return AuditReport(
-        source=folder.source, resolution=resolution, num_images=len(looks), num_readable=summary.num_readable(looks), token_limit=token_limit,
+        source=folder.source, resolution=resolution, aspect_ratio_buckets=aspect_ratio_buckets, num_images=len(looks),
+        num_readable=summary.num_readable(looks), token_limit=token_limit,
         tokens=counter.note, faults=rules.fault.model_dump(), findings=found,
         metadata=tuple(MetadataFinding(line=each.line, message=each.message, caption=each.caption) for each in folder.problems),
         histograms=summary.histograms(looks, judged, rules, resolution, token_limit), varieties=summary.varieties(looks), perceived=perceived,

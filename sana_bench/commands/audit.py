@@ -13,13 +13,14 @@ from sana_bench.usage import Arguments, Parser, UsageError
 if TYPE_CHECKING:
     from sana_bench.audit.run import AuditOutcome
 
-RESOLUTION, MOST_LISTED = 2048, 10
+MOST_LISTED = 10
 
 
 def _audit_arguments(parser: Parser) -> None:
     parser.add_argument("source", metavar="FOLDER", nargs="?", default="", help="a folder of images, with or without metadata.jsonl, or an embedded "
                         "source such as openpeople:training (default: the recipe's data.training)")
-    parser.add_argument("--resolution", metavar="PX", type=int, default=RESOLUTION, help=f"side of the square that training will see (default: {RESOLUTION})")
+    parser.add_argument("--resolution", metavar="PX", type=int, help="side of the square that training will see, or with the recipe's "
+                        "aspect_ratio_buckets of one with their area (default: the recipe's largest, which is 2048 for the shipped ones of 2K)")
     parser.add_argument("--limits", metavar="FILE", type=Path, help="what must hold: a TOML file with tables [limit] and [fault]")
     parser.add_argument("--limit", metavar="NAME=VALUE", action="append", default=[], dest="limits_given",
                         help="one limit, such as max_blurred=0.05, or the least share of a perceived group, such as gender=feminine=0.3; may be given many "
@@ -50,10 +51,11 @@ def run_audit(arguments: Arguments) -> Reply:
     from sana_bench.audit.rules import load_rules
     from sana_bench.audit.run import audit
 
-    if not 0 < arguments.resolution <= 8192:
+    if arguments.resolution is not None and not 0 < arguments.resolution <= 8192:
         raise UsageError(f"--resolution takes pixels from 1 to 8192, not {arguments.resolution}")
     config, rules = config_of(arguments), load_rules(arguments.limits, arguments.limits_given)
-    outcome = audit(arguments.source or config.data.training, config, rules, arguments.resolution, arguments.out)
+    resolution = arguments.resolution or max(stage.resolution for stage in config.train.stages)
+    outcome = audit(arguments.source or config.data.training, config, rules, resolution, arguments.out)
     return Reply({**outcome.report.model_dump(mode="json"), "folder": str(outcome.folder.resolve())}, _text(outcome),
                  PASSED if outcome.report.passed else REGRESSED)
 
@@ -70,4 +72,5 @@ def _text(outcome: AuditOutcome) -> list[str | Table]:
     if report.limits:
         text.append(Table(("limit", "declared", "measured", "outcome"), [(each.name, f"{each.bound} {each.limit:g}", number(each.value),
                                                                           "held" if each.held else "broken") for each in report.limits]))
-    return [*text, f"note: {report.tokens}; {report.token_limit} of a caption are read, as the recipe has it (--config)", f"report: {outcome.folder / 'audit.html'}"]
+    return [*text, f"note: {report.tokens}; {report.token_limit} of a caption are read, as the recipe has it (--config)",
+            f"report: {outcome.folder / 'audit.html'}"]

@@ -66,7 +66,7 @@ def test_a_clean_folder_has_none(audited: Audited) -> None:
 def test_reasons_name_the_value_and_the_other_file(audited: Audited) -> None:
     reasons = {each.file_name: " ".join(fault.reason for fault in each.faults) for each in audited.report("faulty").images}
     for name, part in (("copy.png", "same bytes as fine.png"), ("near.jpg", "differ from fine.png"), ("short.png", "2 word(s)"),
-                       ("small.png", "300 x 300: a view of 512 px enlarges it 1.71"), ("long.png", "of which 300 are read"), ("empty.png", "no text"), ("unlisted.png", "no line"),
+                       ("small.png", "300 x 300: a view of 512 px enlarges it 1.71"), ("long.png", "of which 300 are read"), ("empty.png", "no text"), ("unlisted.png", "no usable line"),
                        ("bomb.png", "9000x9000"), ("text.jpg", "cannot be decoded"), ("truncated.png", "truncated")):
         assert part in reasons[name], name
     assert str(audited.root) not in json.dumps(reasons)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from sana_bench.audit.rules import FaultSection, LimitSection, load_rules
 from sana_bench.audit.run import _slug
 from sana_bench.cli import COMMANDS, main
 from sana_bench.config import GenerateSection, ModelSection
+from sana_bench.data.buckets import bucket_of
 from sana_bench.data.manifest import Row
 from sana_bench.errors import ConfigError, DataError
 from sana_bench.features import View
@@ -69,7 +71,7 @@ def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path) -> None:
     picture(tmp_path, "a.png")
     os.mkfifo(tmp_path / "b.png")
     found = read_folder(str(tmp_path), Store(tmp_path / "store"))
-    assert [each.problem for each in looks._heads(found.entries, 512)] == ["", "is no regular file"]
+    assert [each.problem for each in looks._heads(found.entries, lambda size: (512, 512))] == ["", "is no regular file"]
 
 
 def test_a_folder_of_any_script_has_a_name_of_its_own(tmp_path: Path) -> None:
@@ -84,7 +86,15 @@ def test_an_image_whose_line_is_broken_is_not_said_to_have_none(tmp_path: Path) 
     picture(tmp_path, "a.png")
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "caption": "the wrong key"}')
     found = read_folder(str(tmp_path), Store(tmp_path / "store"))
-    assert "no usable line" in judge(looks._heads(found.entries, 8), FaultSection(), 8, token_counter(ModelSection()), 64).faults[0][0].reason
+    assert "no usable line" in judge(looks._heads(found.entries, lambda size: (8, 8)), FaultSection(), 8, token_counter(ModelSection()), 64).faults[0][0].reason
+
+
+def test_an_image_is_held_against_the_view_that_training_makes_of_it(tmp_path: Path) -> None:
+    """An image of one of Sana's own sizes is large enough for its bucket, and too narrow for a square."""
+    Image.new("RGB", (416, 608)).save(tmp_path / "a.png")
+    entries = read_folder(str(tmp_path), Store(tmp_path / "store")).entries
+    enlargements = [looks._heads(entries, partial(bucket_of, resolution=512, aspect_ratio_buckets=buckets))[0].enlargement for buckets in (True, False)]
+    assert enlargements == [1.0, pytest.approx(512 / 416)]
 
 
 def test_a_link_to_elsewhere_is_not_followed(tmp_path: Path) -> None:
