@@ -96,10 +96,10 @@ def _shown_name(path: Path) -> str:
 
 def _images(folder: Path) -> Iterator[Path]:
     """Files with the ending of an image, by name; none that is hidden, or that a link takes from elsewhere."""
-    root = folder.resolve()
+    root = os.path.realpath(folder)
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(where) / name
-            if path.suffix.lower() in READ + OTHER and not name.startswith(".") and path.resolve().is_relative_to(root):
+            if path.suffix.lower() in READ + OTHER and not name.startswith(".") and Path(os.path.realpath(path)).is_relative_to(root):
                 yield path

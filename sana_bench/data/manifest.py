@@ -179,11 +179,11 @@ def read_rows(folder: Path, path: Path) -> Iterator[tuple[int, Row | None, list[
         except ValidationError as error:
             yield number, None, [f"{'.'.join(map(str, problem['loc'])) or 'row'}: {problem['msg']}" for problem in error.errors()]
             continue
-        image = (folder / row.file_name).resolve()
-        if not image.is_relative_to(folder.resolve()):
+        image = os.path.realpath(folder / row.file_name)  # Path's own methods raise on names that are too long, and on links in a circle
+        if not Path(image).is_relative_to(os.path.realpath(folder)):
             yield number, row, [f'file_name "{row.file_name}" leaves the folder']
         else:
-            yield number, row, [] if os.path.isfile(image) else [f'no image "{row.file_name:.200}"']  # unlike is_file, also False for a name that is too long
+            yield number, row, [] if os.path.isfile(image) else [f'no image "{row.file_name:.200}"']
 
 
 def _check_rows(folder: Path, path: Path) -> tuple[Row, ...]:
@@ -206,13 +206,14 @@ def _read_lines(path: Path) -> list[tuple[int, object]]:
         raise DataError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    lines: list[tuple[int, object]] = []
     if path.suffix == ".csv":
         try:
-            return [(number, TOO_MANY_FIELDS if None in values else values)
-                    for number, values in enumerate(csv.DictReader(io.StringIO(text, newline="")), start=2)]
+            for number, values in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), start=2):
+                lines.append((number, TOO_MANY_FIELDS if None in values else values))
         except csv.Error as error:
-            raise DataError(f"{path} is not CSV: {error}") from error
-    lines: list[tuple[int, object]] = []
+            lines.append((len(lines) + 2, f"not CSV: {error}"))
+        return lines
     for number, line in enumerate(text.split("\n"), start=1):  # splitlines would cut at separators that JSON allows in a text
         if line.strip():
             try:

@@ -101,7 +101,8 @@ def test_a_link_to_elsewhere_is_not_followed(tmp_path: Path) -> None:
     picture(tmp_path, "outside.png")
     picture(tmp_path, "mine/a.png")
     (tmp_path / "mine" / "b.png").symlink_to(tmp_path / "outside.png")
-    assert [entry.row.file_name for entry in read_folder(str(tmp_path / "mine"), Store(tmp_path / "store")).entries] == ["a.png"]
+    (tmp_path / "mine" / "circle.jpg").symlink_to("circle.jpg")
+    assert [entry.row.file_name for entry in read_folder(str(tmp_path / "mine"), Store(tmp_path / "store")).entries] == ["a.png", "circle.jpg"]
 
 
 @pytest.mark.parametrize(("name", "message"), [("nothing_here", "no data source"), ("empty", "holds no images"), ("openpeople:trainin", "openpeople:training")])
