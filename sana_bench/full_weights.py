@@ -36,7 +36,7 @@ def read_config(folder: Path) -> dict:
     try:
         config = json.loads((folder / CONFIG_FILE).read_text())
         name = config.get("_class_name", TRANSFORMER)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
     if name != TRANSFORMER:
         raise ModelError(f"{folder / CONFIG_FILE} is of a {name}, not of a {TRANSFORMER}")
@@ -153,8 +153,9 @@ def _check_shapes(tensors: Mapping[str, torch.Tensor], expected: Mapping[str, to
     missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     other = [f"{name} is {tuple(tensors[name].shape)}, not {tuple(expected[name].shape)}"
              for name in sorted(expected.keys() & tensors.keys()) if tensors[name].shape != expected[name].shape]
+    whole = [f"{name} is {tensors[name].dtype}" for name in sorted(expected.keys() & tensors.keys()) if not tensors[name].is_floating_point()]
     problems = [f"{len(names)} {what} (such as {names[0]})" for what, names in
-                (("tensors are missing", missing), ("tensors are none of its", unknown), ("have another shape", other)) if names]
+                (("tensors are missing", missing), ("tensors are none of its", unknown), ("have another shape", other), ("are no floating-point numbers", whole)) if names]
     if problems:
         raise ModelError(f"the full weights are of another base than this one: {'; '.join(problems)}")
 

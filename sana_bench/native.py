@@ -188,8 +188,8 @@ def _places(num_blocks: int, guidance: bool) -> dict[str, tuple[str, ...]]:
 
 
 def _num_blocks(native: Mapping[str, torch.Tensor]) -> int:
-    numbers = {name.split(".")[1] for name in native if name.startswith("blocks.")}
-    return max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1
+    """How many are numbered, whatever the numbers: one that is out of the row is then no place."""
+    return len({name.split(".")[1] for name in native if name.startswith("blocks.")})
 
 
 def positional_embedding(config: Mapping) -> torch.Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import SanaTransformer2DModel
+from safetensors.torch import load_file, save_file
 
 from sana_bench.config import ModelSection, RunConfig, load_config
 from sana_bench.errors import ConfigError, ModelError, StoreError, TrainingError
@@ -178,6 +179,17 @@ def test_weights_of_another_architecture_name_what_differs(micro, tuned, tmp_pat
     wider = SanaTransformer2DModel(**config | {"num_attention_heads": 4, "num_cross_attention_heads": 4, "cross_attention_dim": 32})
     with pytest.raises(ModelError, match="positions|have another shape"):
         stored(config_of(tmp_path / "run", micro, save_native(wider, tmp_path / "wider.pth")))
+
+
+def test_weights_of_whole_numbers_and_a_config_without_end_are_clear_errors(micro, tuned, tmp_path):
+    tuned.save_pretrained(tmp_path / "folder")
+    path = tmp_path / "folder" / "diffusion_pytorch_model.safetensors"
+    save_file({name: value.to(torch.int8) for name, value in load_file(path).items()}, path)
+    with pytest.raises(ModelError, match="are no floating-point numbers .*torch.int8"):
+        stored(config_of(tmp_path / "run", micro, tmp_path / "folder"))
+    (tmp_path / "folder" / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ModelError, match="config.json cannot be read"):
+        stored(config_of(tmp_path / "run", micro, tmp_path / "folder"))
 
 
 def test_a_shard_that_is_missing_is_one_clear_error(micro, tuned, tmp_path):

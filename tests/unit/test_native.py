@@ -127,6 +127,11 @@ def test_keys_that_are_not_sanas_are_named_together():
                        {**SANA, "guidance_embeds": False})
 
 
+def test_a_block_out_of_the_row_is_named_and_takes_no_memory():
+    with pytest.raises(ModelError, match="blocks.1000000000.attn.qkv.weight"):
+        to_diffusers(native_by_hand() | {"blocks.1000000000.attn.qkv.weight": torch.zeros(3, 1)})
+
+
 def train_py_checkpoint(weights: dict[str, torch.Tensor]) -> dict:
     """All that train.py saves under DDP, with an optimizer and the random states that weights_only refuses by itself."""
     parameter = torch.nn.Parameter(torch.ones(3))
