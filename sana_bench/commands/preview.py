@@ -26,12 +26,13 @@ def run_preview(arguments: Arguments) -> Reply:
     The first samples of each stage in the order in which the trainers lora and full see them: the view at its size, how it was augmented, its
     caption and whether that is dropped, and beside it faces and hands with the weight that the loss gives them. What the recipe needs to know of
     its images (faces, hands, perceived groups) is found first and kept, so that training does not look again. Of
-    perceived groups only shares of all samples are shown, and nothing of single images.
+    perceived groups only shares of all samples are shown, and nothing of single images. Of the base only config files are fetched.
     """
     from sana_bench.config import FLOW_MATCHING_TRAINERS
     from sana_bench.data.shares import repetition_note
     from sana_bench.data.training_set import training_set
     from sana_bench.errors import ConfigError
+    from sana_bench.plan.architecture import read_architecture
     from sana_bench.preview.html import render_preview
     from sana_bench.preview.tiles import preview_stages
     from sana_bench.store import Store, write_bytes
@@ -42,7 +43,8 @@ def run_preview(arguments: Arguments) -> Reply:
     config = config_of(arguments)
     if TRAINERS.get(config.train.trainer).name not in FLOW_MATCHING_TRAINERS:
         raise ConfigError(f"the trainer {config.train.trainer} sees none of these images; preview a recipe with train.trainer=lora or full")
-    images = training_set(config, Store(config.run.store))
+    # Of a base on the hub only the config files are fetched: its weights are not needed to see what it would be trained on.
+    images = training_set(config, Store(config.run.store), read_architecture(config.model).configs["transformer"].get("patch_size", 1))
     stages = preview_stages(images, config, arguments.num)
     write_bytes(arguments.out, render_preview(config, stages, images.shares).encode())
     rows = [(str(number), f"{width}x{height}", str(count), f"{count / stage.num_samples:.1%}")

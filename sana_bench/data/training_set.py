@@ -39,15 +39,18 @@ class TrainingSet:
         return list(dict.fromkeys(["", *(self.pictures[draw.picture].text for draw in self.all_draws())]))
 
 
-def training_set(config: RunConfig, store: Store) -> TrainingSet:
+def training_set(config: RunConfig, store: Store, patch_size: int | None = None) -> TrainingSet:
     """Read the sources, look at their images where the recipe needs it, and draw up the schedule.
+
+    Args:
+        patch_size: of the transformer, in latents; None asks the base, which is fetched for it.
 
     Raises:
         SanaBenchError: a source or an image cannot be used, or the shares that the recipe asks for cannot hold.
     """
     pictures = training_pictures(config, store)
     weights_N = picture_weights(pictures, config.data.sources, config.data.balance, config.train.regions.crop_share)
-    stages = schedule(pictures, weights_N, config.train, LATENT_PX * transformer_config(config.model).patch_size,
+    stages = schedule(pictures, weights_N, config.train, LATENT_PX * (patch_size or transformer_config(config.model).patch_size),
                       bounded_attributes(config.data.balance))
     times_drawn_N = sum(np.bincount(stage.pictures_MG.ravel(), minlength=len(pictures)) for stage in stages)
     return TrainingSet(pictures, stages, shares_of(pictures, times_drawn_N))

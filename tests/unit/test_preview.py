@@ -120,6 +120,13 @@ def test_the_command_writes_the_page_and_answers_with_its_samples(folder, tmp_pa
     assert {"step", "view", "augmentation", "caption", "dropped", "regions", "weights"} <= set(answer["stages"][0]["samples"][0])
 
 
+def test_a_recipe_is_previewed_without_the_weights_of_its_base(folder, tmp_path, capfd):
+    """Which are ten gigabytes, and the hub cannot be asked here."""
+    words = ["preview", "--config", "sana_1600m_2k_lora", "--set", f"data.training={folder}", "--set", f"run.store={tmp_path / 'store'}"]
+    assert main([*words, "--set", "train.resolution=128", "--num", "1", "--out", str(tmp_path / "p.html"), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["stages"][0]["sizes"] == [{"width": 128, "height": 128, "num_samples": 2000}]
+
+
 def test_the_command_says_how_often_sources_are_seen(folder, tmp_path, capfd):
     """The page shows it, and so does the console, on which mixing is tried out."""
     shutil.copytree(folder, tmp_path / "more")
