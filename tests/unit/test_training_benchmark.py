@@ -28,7 +28,7 @@ def test_the_plain_loop_keeps_the_views_that_we_encode(config):
     cache = LatentCache(pictures, config.train.augment, store, "")
     assert len(kept) == len(pictures) == 3
     for index, (pixels, text) in enumerate(kept):
-        assert pixels.dtype == torch.float32 and torch.equal(pixels, cache._pixels(Draw(index, 0, 64, 64))) and text == pictures[index].text
+        assert pixels.dtype == torch.float32 and torch.equal(pixels, cache._pixels(Draw(index, 0, 64, 64)).float() / 127.5 - 1) and text == pictures[index].text
     assert [text for _, text in load_images(config, 2)] == [text for _, text in kept[:2]]
 
 
