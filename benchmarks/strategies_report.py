@@ -150,10 +150,11 @@ def draw_plot(study: Study) -> bytes:
     from matplotlib.figure import Figure
 
     names, labels = [arm.name for arm in study.arms], [verdict.gate for verdict in study.comparisons[0].verdicts]
-    rows = math.ceil(len(labels) / COLUMNS)
-    figure = Figure(figsize=(5 * COLUMNS, (0.38 * len(names) + 1.4) * rows), layout="constrained")
+    columns = min(COLUMNS, len(labels))
+    rows = math.ceil(len(labels) / columns)
+    figure = Figure(figsize=(5 * columns, (0.38 * len(names) + 1.4) * rows), layout="constrained")
     for at, label in enumerate(labels):
-        _panel(figure.add_subplot(rows, COLUMNS, at + 1), label, names, study)
+        _panel(figure.add_subplot(rows, columns, at + 1), label, names, study)
     handles, texts = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=len(texts), fontsize=8)
     buffer = io.BytesIO()
