@@ -189,12 +189,20 @@ def check_data(config: RunConfig) -> Finding:
 
 def check_training(config: RunConfig) -> Finding:
     from sana_bench.config import FLOW_MATCHING_TRAINERS
+    from sana_bench.data.pictures import check_settings
+    from sana_bench.processes import check_processes
+    from sana_bench.training import TRAINERS
     from sana_bench.training.launch import check_devices
     from sana_bench.training.optimizers import PACKAGES
 
     settings = config.train
     if settings.trainer not in FLOW_MATCHING_TRAINERS:
-        return Finding("ok", f"the trainer {settings.trainer} needs nothing of this")
+        TRAINERS.get(settings.trainer).make().identity(config)  # of weights that it takes over, their content
+        if settings.trainer == "external" and settings.command and shutil.which(settings.command[0]) is None:
+            return Finding("missing", f"no program {settings.command[0]} for train.command", "install it, or give its path")
+        return Finding("ok", f"nothing is trained here with train.trainer={settings.trainer}")
+    check_settings(config)
+    check_processes(settings)
     if settings.num_processes > 1:
         check_devices(config)
     package = PACKAGES.get(settings.optimizer)

@@ -37,9 +37,7 @@ def training_pictures(config: RunConfig, store: Store) -> list[Picture]:
         SanaBenchError: a source or an image cannot be used, or a group, a caption or a resolution in the recipe, which is found
             out before anything is looked at.
     """
-    check_balance(config.data.balance)
-    check_crop_caption(config.train.regions.crop_caption)
-    check_resolutions(config.train)
+    check_settings(config)
     pictures = [picture for source in config.data.sources for picture in pictures_of(load_manifest(source, store))]
     if looks_at_people(config):
         pictures = _looked_at(pictures, config, store)
@@ -47,6 +45,13 @@ def training_pictures(config: RunConfig, store: Store) -> list[Picture]:
         side = max(stage.resolution for stage in config.train.stages)
         pictures += [crop for picture in pictures for crop in zoomed_crops(picture, side, config.train.regions)]
     return pictures
+
+
+def check_settings(config: RunConfig) -> None:
+    """Raises ConfigError: a group, a caption of crops or a resolution of buckets that does not exist."""
+    check_balance(config.data.balance)
+    check_crop_caption(config.train.regions.crop_caption)
+    check_resolutions(config.train)
 
 
 def looks_at_people(config: RunConfig) -> bool:

@@ -59,6 +59,20 @@ def test_what_training_needs_is_found_before_it_starts(monkeypatch: pytest.Monke
         finding("training", "train.num_processes=2")
 
 
+@pytest.mark.parametrize(("overrides", "part"), [
+    (("train.trainer=external", "train.weights=/nowhere.safetensors"), "train.weights must name"), (("train.trainer=lorra",), 'Did you mean "lora"'),
+    (("train.aspect_ratio_buckets=true", "train.resolution=768"), "none at 768"), (('data.balance=[{group="gender=fem", min_share=0.5}]',), "gender=fem"),
+    (("train.optimizer=came", "train.num_processes=2", "train.strategy=fsdp2"), "cut among processes")])
+def test_what_training_would_refuse_is_refused(overrides: tuple[str, ...], part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        finding("training", *overrides)
+
+
+def test_a_command_that_is_not_there_is_missing() -> None:
+    command = ("train.trainer=external", 'train.command=["no-such-program", "{output}"]')
+    assert finding("training", *command).state == "missing" and "no-such-program" in finding("training", *command).found
+
+
 def test_a_base_folder_must_be_a_pipeline(tmp_path: Path) -> None:
     assert finding("base model", f"model.base={tmp_path}").state == "missing"
     (tmp_path / "model_index.json").write_text("{}")
