@@ -25,10 +25,6 @@ def read_image(path: Path, error: type[SanaBenchError]) -> np.ndarray:
         error: missing, truncated, no image of a known format, of more than 8 bits a channel, or larger than MAX_PIXELS.
     """
     with _opened(path, error) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise error(f"{path} has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
-        if image.mode.startswith(("I", "F")):
-            raise error(f"{path} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first")
         return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
 
 
@@ -36,7 +32,7 @@ def image_size(path: Path, error: type[SanaBenchError]) -> tuple[int, int]:
     """(width, height) of what `read_image` would give, from the head of the file.
 
     Raises:
-        error: missing, or no image of a known format.
+        error: as `read_image`, but for a file that is truncated.
     """
     with _opened(path, error) as image:
         lies_on_its_side = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
@@ -47,6 +43,10 @@ def image_size(path: Path, error: type[SanaBenchError]) -> tuple[int, int]:
 def _opened(path: Path, error: type[SanaBenchError]) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=["PNG", "JPEG", "WEBP"]) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise error(f"{path} has {image.width}x{image.height} pixels; at most {MAX_PIXELS:,} are read")
+            if image.mode.startswith(("I", "F")):
+                raise error(f"{path} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits first")
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
         raise error(f"{path} cannot be decoded ({problem}). Replace it or take it away; what sana-bench drew itself is drawn again") from problem

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sana_bench.config import RunConfig
 from sana_bench.data.balance import check_balance
 from sana_bench.data.buckets import check_resolutions
-from sana_bench.data.manifest import Manifest, data_digest, load_manifest
+from sana_bench.data.manifest import Manifest, Row, data_digest, load_manifest
 from sana_bench.data.people import find_people, people_identity
 from sana_bench.data.samples import Picture
 from sana_bench.data.zoom import check_crop_caption, zoomed_crops
@@ -18,16 +18,32 @@ from sana_bench.images import image_size
 from sana_bench.models import resolve_device
 from sana_bench.store import Store
 
+MOST_PROBLEMS = 20
+"""That one message names."""
+
 
 def pictures_of(manifest: Manifest) -> list[Picture]:
     """One for each row, nothing of which was looked at.
 
     Raises:
-        DataError: a file is no image.
+        DataError: files that are no images, or none that can be read, by their heads: all of them in one message.
     """
-    return [Picture(source=manifest.source, path=manifest.folder / row.file_name, content=sha256_cached(manifest.folder / row.file_name),
-                    name=row.file_name, text=row.text, size=image_size(manifest.folder / row.file_name, DataError), fit=row.fit, focus_y=row.focus_y)
-            for row in manifest.rows]
+    pictures, problems = [], []
+    for row in manifest.rows:
+        try:
+            pictures.append(_picture_of(manifest, row))
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        more = [f"... and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+        raise DataError("\n".join([f"{len(problems)} image(s) of {manifest.source} cannot be used:", *problems[:MOST_PROBLEMS], *more]))
+    return pictures
+
+
+def _picture_of(manifest: Manifest, row: Row) -> Picture:
+    path = manifest.folder / row.file_name
+    return Picture(source=manifest.source, path=path, content=sha256_cached(path), name=row.file_name, text=row.text, size=image_size(path, DataError),
+                   fit=row.fit, focus_y=row.focus_y)
 
 
 def training_pictures(config: RunConfig, store: Store) -> list[Picture]:

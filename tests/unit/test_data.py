@@ -12,6 +12,7 @@ from PIL import Image
 from sana_bench.assets import asset_path
 from sana_bench.data import openpeople
 from sana_bench.data.manifest import check_apart, load_imagefolder, picture_enlargement, picture_view
+from sana_bench.data.pictures import pictures_of
 from sana_bench.data.views import MARGIN, enlargement, fit_view
 from sana_bench.errors import DataError
 from sana_bench.split import HELD_OUT_PEOPLE
@@ -188,6 +189,19 @@ def test_metadata_that_is_a_folder_is_one_error(tmp_path):
     (tmp_path / "bad" / "metadata.jsonl").mkdir(parents=True)
     with pytest.raises(DataError, match="metadata.jsonl cannot be read"):
         load_imagefolder(tmp_path / "bad")
+
+
+def test_images_that_cannot_be_read_are_named_together_before_any_is_encoded(tmp_path):
+    names = ("large.png", "deep.png", "fine.png", "broken.png")
+    folder = write_folder(tmp_path / "mine", [{"file_name": name, "text": "x"} for name in names], images=names)
+    Image.new("1", (9_000, 9_000)).save(folder / "large.png")
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "deep.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError) as caught:
+        pictures_of(load_imagefolder(folder))
+    first, *others = str(caught.value).splitlines()
+    assert first == f"3 image(s) of {folder} cannot be used:"
+    assert all(part in line for part, line in zip(("large.png has 9000x9000 pixels", "deep.png has more than 8 bits", "broken.png cannot be decoded"), others, strict=True))
 
 
 def test_a_byte_order_mark_and_a_line_separator_in_a_text_are_read(tmp_path):
