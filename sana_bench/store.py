@@ -6,6 +6,7 @@ artifact with a record is complete, one without is work in progress that the nex
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -57,6 +58,12 @@ def written_whole(path: Path) -> Iterator[Path]:
                          f"or run.reports=...); nothing that was there is lost") from error
     finally:
         _remove_quietly(temporary)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what `written_whole` left of a file where the process was killed while it wrote. Only for who alone writes that file."""
+    for each in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        _remove_quietly(each)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.errors import StoreError, TrainingError
-from sana_bench.store import sha256_file, written_whole
+from sana_bench.store import remove_unfinished, sha256_file, written_whole
 from sana_bench.training.trainee import Trainee, whole_by_name
 from sana_bench.workers import Background
 
@@ -85,6 +85,8 @@ def load_training_state(folder: Path, trainee: Trainee, identity: str) -> list[f
     from safetensors import SafetensorError, safe_open
 
     path = folder / STATE_FILE
+    if trainee.is_main:
+        remove_unfinished(path)
     if not path.exists():
         return []
     try:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sana_bench.errors import StoreError, TrainingError
+from sana_bench.store import written_whole
 from sana_bench.training import checkpoints
 from sana_bench.training.checkpoints import STATE_FILE, load_training_state, save_training_state
 from sana_bench.training.loop import LoopSettings, learning_rate_at, run_loop, step_generator
@@ -200,6 +201,23 @@ def test_a_state_is_copied_once_the_one_before_is_written(tmp_path, monkeypatch)
     with Noting() as writer:
         save_training_state(tmp_path, Trainee({"weight": weight}, torch.optim.SGD([weight], lr=1.0)), [1.0], "me", writer)
     assert order[:2] == ["wait", "copy"]
+
+
+def test_what_a_kill_left_of_a_state_is_removed(tmp_path):
+    """Of full rank it is a dozen gigabytes, at each kill."""
+    class Killed(BaseException):
+        """Stands for one: nothing is tidied up."""
+
+    with pytest.raises(Killed), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sana_bench.store._remove_quietly", lambda path: None)
+        with written_whole(tmp_path / STATE_FILE) as temporary:
+            temporary.write_bytes(b"half a state")
+            raise Killed
+    other = tmp_path / ".other.safetensors.1234"
+    other.write_bytes(b"not ours")
+    assert len(list(tmp_path.iterdir())) == 2
+    run(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {STATE_FILE, other.name}
 
 
 def test_a_state_that_cannot_be_written_ends_training_with_that_error(tmp_path):
