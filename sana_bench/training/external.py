@@ -56,6 +56,8 @@ class ExternalTrainer:
         check_stored_dtype(base / FOLDER, config.model)
         path = _made(context) if config.train.command else _named(config)
         found = find_weights(path, config.model)
+        if config.train.weights_ema and found.kind != "native":
+            raise ConfigError(f"train.weights_ema chooses the moving average in a checkpoint of train.py (.pth), and {found.path.name} is none: leave it out")
         if found.kind == "adapter":
             check_adapter(empty_transformer(base_config), found.path, context.base_digest)
             write_bytes(context.folder / WEIGHTS_FILE, found.path.read_bytes())

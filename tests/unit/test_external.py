@@ -104,6 +104,12 @@ def test_the_moving_average_is_taken_where_it_is_asked_for(micro, tuned, tmp_pat
     assert torch.equal(sides[0] * 0.5, sides[1]) and torch.equal(sides[0], tuned.state_dict()[name])
 
 
+def test_there_is_no_moving_average_to_choose_in_other_forms(micro, tuned, tmp_path):
+    tuned.save_pretrained(tmp_path / "folder")
+    with pytest.raises(ConfigError, match="folder is none: leave it out"):
+        stored(config_of(tmp_path / "run", micro, tmp_path / "folder", "train.weights_ema=true"))
+
+
 def test_the_identity_is_the_content_wherever_it_lies(micro, tuned, tmp_path):
     here = save_native(tuned, tmp_path / "a.pth")
     tuned.save_pretrained(tmp_path / "alone")
