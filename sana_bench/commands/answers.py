@@ -52,9 +52,12 @@ def training_answer(checkpoint: Checkpoint) -> list[str | Table]:
     lines: list[str | Table] = [f"checkpoint {checkpoint.digest}: {checkpoint.trainer} on {checkpoint.base}"]
     summary = checkpoint.summary
     if summary:
-        outside = summary.seconds_outside / max(1e-9, summary.seconds_outside + summary.seconds_inside) if summary.seconds_inside else 0.0
+        timed = ""
+        if summary.seconds_inside and summary.seconds_outside is not None:
+            outside = summary.seconds_outside / (summary.seconds_outside + summary.seconds_inside)
+            timed = f"; of the steps' time {outside:.1%} outside forward, backward and optimizer"
         lines.append(f"{summary.steps} steps on {summary.num_images} images, {summary.trainable_parameters:,} parameters trained, "
-                     f"{format_seconds(checkpoint.cost.seconds)} in all; of the steps' time {outside:.1%} outside forward, backward and optimizer")
+                     f"{format_seconds(checkpoint.cost.seconds)} in all{timed}")
         lines += [*shares_table(summary.shares), *filter(None, [repetition_note(summary.shares)])]
     return lines
 

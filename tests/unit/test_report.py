@@ -15,12 +15,13 @@ import pytest
 from markupsafe import escape
 
 from sana_bench.errors import ReportError
-from sana_bench.records import TrainingSummary
+from sana_bench.records import Checkpoint, ShareOfSamples, TrainingSummary
 from sana_bench.report import pairs, write_report
 from sana_bench.report.charts import common_reach, interval_bar, loss_curve
 from sana_bench.report.markdown import escape_markdown
 from sana_bench.report.overlays import FACE_CHAINS, HAND_CHAINS, POSE_CHAINS, draw_overlay
 from sana_bench.report.wording import as_toml, number, signed
+from sana_bench.store import read_record, write_record
 from tests.report_fixture import HOSTILE, METRICS, make_run, make_suite
 
 
@@ -366,6 +367,19 @@ def test_missing_side_files_are_said_and_not_guessed(tmp_path):
     html = write_report(tmp_path / "run", report, candidate, baseline).read_text()
     for words in ("Prompt texts and tags are not", "No loss curve is recorded", "keypoints not recorded", "no picture in"):
         assert words in html
+
+
+def test_what_training_saw_stands_where_it_differs_from_the_images(tmp_path):
+    report, candidate, baseline = make_run(tmp_path, make_suite(4))
+    checkpoint = read_record(candidate / "checkpoint.json", Checkpoint)
+    shares = tuple(ShareOfSamples(name=name, before=before, after=after) for name, before, after in (
+        (f"source={HOSTILE}", 0.9, 0.7), ("source=general", 0.1, 0.3), ("gender=feminine", 0.25, 0.5), ("gender=masculine", 0.75, 0.5)))
+    write_record(candidate / "checkpoint.json", checkpoint.model_copy(update={"summary": checkpoint.summary.model_copy(update={"shares": shares})}))
+    html = write_report(tmp_path / "run", report, candidate, baseline).read_text()
+    seen = re.search(r'<figure id="trained-on">.*?</figure>', html, re.DOTALL)[0]
+    assert re.findall(r'<td class="num">([\d.]+) %</td>', seen) == ["90", "70", "10", "30", "25", "50", "75", "50"]
+    assert "<script" not in seen and "gender=feminine: 25.0% of the images and 50.0% of the samples, so that each is seen 2.0 times" in seen
+    assert 'id="trained-on"' not in render(tmp_path / "alike")[0]
 
 
 def test_a_stage_says_whether_it_was_reused_only_where_that_is_known(tmp_path):
