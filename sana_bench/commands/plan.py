@@ -100,9 +100,13 @@ def _duration(plan: Plan) -> list[str]:
 
     if plan.draw_hours is None:
         return []
-    training = f"training {plan.train_hours:.2g} h, " if plan.train_hours is not None else ""
-    return [f"estimate, not measured, at {UTILISATION:.0%} of the card's bfloat16 speed: {training}denoising {plan.draw_hours:.2g} h; encoding, decoding "
+    training = f"training {_about(plan.train_hours)}, " if plan.train_hours is not None else ""
+    return [f"estimate, not measured, at {UTILISATION:.0%} of the card's bfloat16 speed: {training}denoising {_about(plan.draw_hours)}; encoding, decoding "
             f"and scoring are not in it"]
+
+
+def _about(hours: float) -> str:
+    return f"{hours:.2g} h" if hours >= 0.1 else "under 0.1 h"
 
 
 def _gib(size: int) -> str:

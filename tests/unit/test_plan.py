@@ -163,7 +163,7 @@ def test_the_command_says_the_same_as_text_and_as_json(micro: dict[str, Path], t
     assert drawn == pictures[1].read_text() and "denoise" in drawn and "4090: 23.99 GiB" in drawn and "text encoder" in drawn
     text = capfd.readouterr().out
     assert "nothing is trained here" in text and "denoise" in text and "encode captions" not in text
-    assert f"of 4090, {24564 / 1024:.2f} GiB" in text and "estimate, not measured" in text
+    assert f"of 4090, {24564 / 1024:.2f} GiB" in text and "estimate, not measured" in text and "denoising under 0.1 h" in text
 
 
 def test_what_does_not_fit_is_said_with_what_to_change(micro: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
