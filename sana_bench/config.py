@@ -305,8 +305,8 @@ def _explain(problem: dict, section: type[BaseModel]) -> str:
     """`train.max_train_stepz: unknown key. Did you mean "max_train_steps"?`; `section` is the whole document's."""
     location = ".".join(str(part) for part in problem["loc"] if not KIND_OF_VALUE.match(str(part))) or "as a whole"
     if problem["type"] != "extra_forbidden":
-        message = "Input should be a list, as [...]" if problem["type"] == "tuple_type" else problem["msg"]
-        return f"{location}: {message} (got {problem['input']!r:.80})"
+        message = "Input should be a list, as [...]" if problem["type"] == "tuple_type" else problem["msg"].removeprefix("Value error, ")
+        return f"{location}: {message}" + ("" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.80})")
     for part in problem["loc"][:-1]:
         if isinstance(part, int):
             continue  # a place in a list of sections

@@ -13,7 +13,7 @@ from sana_bench.progress import silent
 from sana_bench.records import Checkpoint
 from sana_bench.store import Store, digest_of
 from sana_bench.training import TRAINERS, TrainedWeights, TrainingContext
-from sana_bench.training.checkpoints import weights_digest
+from sana_bench.training.checkpoints import remove_training_state, weights_digest
 from sana_bench.training.launch import launch
 
 KIND = "checkpoint"
@@ -83,6 +83,8 @@ def _train(config: RunConfig, store: Store, digest: str, make_weights: MakeWeigh
         weights = make_weights(context)
         cost = meter.cost()
     sha256 = weights_digest(folder / weights.weights_file) if weights.weights_file else ""
-    return store.finish(KIND, digest, Checkpoint(
+    checkpoint = store.finish(KIND, digest, Checkpoint(
         digest=digest, base=config.model.base, base_digest=base, trainer=config.train.trainer, kind=weights.kind,
         weights_file=weights.weights_file, weights_sha256=sha256, summary=weights.summary, cost=cost))
+    remove_training_state(folder)
+    return checkpoint

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from string import Formatter
 
-from sana_bench.data.samples import Box, Picture, Region
+from sana_bench.data.samples import Box, People, Picture, Region
 from sana_bench.errors import ConfigError
 from sana_bench.train_config import RegionsSection
 
@@ -46,7 +46,7 @@ def zoomed_crops(picture: Picture, resolution: int, settings: RegionsSection) ->
         box = _crop_around(region, picture.size, resolution / settings.max_enlargement)
         if box is not None:
             crops.append(replace(picture, name=name, text=_caption(settings.crop_caption, region.kind, picture.text), crop=box,
-                                 size=(round(box[2] - box[0]), round(box[3] - box[1])), fit="crop", focus_y=0.5))
+                                 size=(round(box[2] - box[0]), round(box[3] - box[1])), fit="crop", focus_y=0.5, people=_people_in(picture.people, region)))
     return crops
 
 
@@ -66,6 +66,13 @@ def check_crop_caption(template: str) -> None:
 def _caption(template: str, region: str, caption: str) -> str:
     """Without the comma that an empty caption would leave at the end."""
     return template.format(region=region, caption=caption).rstrip(" ,")
+
+
+def _people_in(people: People, region: Region) -> People:
+    """What is known of a crop. Groups are perceived of the largest face alone: beside others, whose hand it is nobody has said, and another's face is another's."""
+    faces = [each for each in people.regions if each.kind == "face"]
+    largest = max(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]), default=None)
+    return people if len(faces) < 2 or region is largest else people.model_copy(update={"groups": {}})
 
 
 def _crop_around(region: Region, size: tuple[int, int], least_side: float) -> Box | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -103,12 +103,11 @@ def _embedding_bytes(config: RunConfig, transformer: dict) -> int:
 
 
 def training_files(transformer: torch.nn.Module, config: RunConfig) -> list[Need]:
-    """The state that a killed run goes on from, which is there twice while it is written, and the weights in the end."""
+    """The state that a killed run goes on from, which is there twice while it is written and gone in the end, and the weights of every seed."""
     settings = config.train
     trained = [parameter for parameter in transformer.parameters() if parameter.requires_grad]
     number = sum(parameter.numel() for parameter in trained)
     state = 4 * number * (2 if settings.ema_decay else 1) + STATE[settings.optimizer](trained)
     stored = getattr(torch, config.model.transformer_dtype).itemsize
     weights = 4 * number if settings.trainer == "lora" else stored * sum(parameter.numel() for parameter in transformer.parameters())
-    once = [Need("training state", 2, 2 * state), Need("trained weights", 1, weights)]
-    return [replace(each, number=each.number * settings.num_seeds, size=each.size * settings.num_seeds) for each in once]
+    return [Need("training state", 2, 2 * state), Need("trained weights", settings.num_seeds, settings.num_seeds * weights)]

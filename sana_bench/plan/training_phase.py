@@ -115,7 +115,7 @@ def _inputs(transformer: torch.nn.Module, config: RunConfig, stage: StageSection
     """Arguments of `flow_matching_loss` after the transformer."""
     side, tokens = stage.resolution // LATENT_PX, config.generate.max_sequence_length
     dtype = transformer.dtype if config.train.mixed_precision == "no" else torch.float32
-    latents = torch.empty(stage.train_batch_size, transformer.config.in_channels, side, side, dtype=dtype)
+    latents = torch.empty(stage.train_batch_size, transformer.config.in_channels, side, side)
     embeds = torch.empty(stage.train_batch_size, tokens, transformer.config.caption_channels, dtype=dtype)
     mask = torch.empty(stage.train_batch_size, tokens, dtype=torch.int64)
     return latents, torch.empty_like(latents), torch.empty(stage.train_batch_size), embeds, mask

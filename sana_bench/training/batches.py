@@ -47,9 +47,9 @@ class Batch:
     """(B, 1, h, w) float32; None where every place counts the same."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
-        """On a device; latents, noise and embeddings in `dtype`."""
+        """On a device; embeddings in `dtype`, in which the transformer computes."""
         moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved = {name: value if value is None else value.to(device, dtype if name in ("latents", "noise", "prompt_embeds") else None, non_blocking=True)
+        moved = {name: value if value is None else value.to(device, dtype if name == "prompt_embeds" else None, non_blocking=True)
                  for name, value in moved.items()}
         return Batch(**moved)
 

@@ -75,6 +75,11 @@ def _sort_header(path: Path) -> None:
         file.write(header.ljust(length))
 
 
+def remove_training_state(folder: Path) -> None:
+    """Once the record of a training is written, nothing goes on from its state, which is several times as large as the weights."""
+    (folder / STATE_FILE).unlink(missing_ok=True)
+
+
 def load_training_state(folder: Path, trainee: Trainee, identity: str) -> list[float]:
     """Copy a saved state into `trainee`; return the losses so far ([] where nothing was saved).
 

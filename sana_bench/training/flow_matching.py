@@ -44,7 +44,7 @@ def flow_matching_loss(transformer: torch.nn.Module, latents: torch.Tensor, nois
         latents: (B, C, h, w) clean latents, already multiplied by the autoencoder's scaling factor.
         noise: like `latents`, standard normal.
         sigmas: (B,) noise levels in (0, 1).
-        prompt_embeds: (B, T, D) from the text encoder.
+        prompt_embeds: (B, T, D) from the text encoder, in the dtype in which the transformer takes its input; all else stays float32.
         prompt_attention_mask: (B, T), 1 for tokens that count.
         weights: (B, 1, h, w) how much each place of an image counts; each image counts the same as a whole. None: every place the same.
 
@@ -53,9 +53,9 @@ def flow_matching_loss(transformer: torch.nn.Module, latents: torch.Tensor, nois
     """
     levels = sigmas.view(-1, 1, 1, 1).to(latents)
     noisy = (1 - levels) * latents + levels * noise
-    predicted = transformer(noisy, encoder_hidden_states=prompt_embeds, encoder_attention_mask=prompt_attention_mask,
+    predicted = transformer(noisy.to(prompt_embeds.dtype), encoder_hidden_states=prompt_embeds, encoder_attention_mask=prompt_attention_mask,
                             timestep=sigmas.to(latents.device) * NUM_TRAIN_TIMESTEPS, return_dict=False)[0]
-    errors = (predicted.float() - (noise - latents).float()).square()
+    errors = (predicted.float() - (noise - latents)).square()
     if weights is None:
         return errors.mean()
     return (errors * (weights / weights.mean(dim=(1, 2, 3), keepdim=True))).mean()

@@ -108,3 +108,17 @@ def test_weights_count_places_in_proportion_and_each_image_the_same():
     # first image: errors 1 and 9 with weights 1 and 3 -> (1 + 27) / 4 = 7; second: errors 4 and 4, whatever the weights -> 4; mean 5.5
     latents = torch.tensor([[[[1.0, 3.0]]], [[[2.0, 2.0]]]])
     assert loss_of(latents, torch.tensor([[[[1.0, 3.0]]], [[[50.0, 1.0]]]])) == pytest.approx(5.5)
+
+
+def test_only_what_the_transformer_takes_is_in_its_dtype():
+    """A target in bfloat16 would be off by its rounding, whatever the transformer predicts."""
+    seen = []
+
+    class Exact(torch.nn.Module):
+        def forward(self, noisy, **rest):
+            seen.append(noisy.dtype)
+            return (torch.full_like(noisy, 2.0),)
+
+    data, noise = torch.full((1, 1, 2, 2), 1.0), torch.full((1, 1, 2, 2), 3.001)  # 3.001 is 3.0 in bfloat16
+    loss = flow_matching_loss(Exact(), data, noise, torch.tensor([0.5]), torch.zeros(1, 1, 1, dtype=torch.bfloat16), torch.ones(1, 1))
+    assert seen == [torch.bfloat16] and loss.item() == pytest.approx(0.001 ** 2, rel=1e-3)

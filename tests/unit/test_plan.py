@@ -107,9 +107,10 @@ def test_training_leaves_what_is_trained_and_a_state_of_it(micro: dict[str, Path
     assert base_files(read_architecture(config.model), config) == []
 
 
-def test_a_trained_adapter_and_its_state_have_the_planned_sizes(micro: dict[str, Path], tmp_path: Path) -> None:
+def test_a_trained_adapter_and_its_state_have_the_planned_sizes(micro: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sana_bench.train import train
 
+    monkeypatch.setattr("sana_bench.train.remove_training_state", lambda folder: None)
     config = micro_config(micro, tmp_path)
     state, weights = training_files(build_trainee(read_architecture(config.model), config), config)
     store = Store(config.run.store)

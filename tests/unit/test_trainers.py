@@ -125,10 +125,16 @@ def test_dropout_ends_with_training(micro, tmp_path):
     assert computes_the_same_twice(pipeline) and pipeline.transformer.transformer_blocks[0].attn1.to_q.lora_dropout["default"].p == 0.5
 
 
-def test_adapters_are_trained_in_float32_under_bfloat16_compute(micro, tmp_path):
+def test_adapters_are_trained_in_float32_under_bfloat16_compute(micro, tmp_path, monkeypatch):
+    monkeypatch.setattr("sana_bench.train.remove_training_state", lambda folder: None)
     _, folder, _ = trained(micro, tmp_path, "train.mixed_precision=bf16", "model.transformer_dtype=bfloat16")
     with safe_open(folder / "training_state.safetensors", framework="pt") as state:
         assert {state.get_slice(name).get_dtype() for name in state.keys() if name.startswith("weight.")} == {"F32"}
+
+
+def test_the_training_state_is_gone_once_the_checkpoint_is_recorded(micro, tmp_path):
+    _, folder, _ = trained(micro, tmp_path)
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {"record.json", "pytorch_lora_weights.safetensors"}
 
 
 @pytest.mark.parametrize(("settings", "expected"), [

@@ -106,3 +106,11 @@ def test_a_template_with_anything_else_is_refused(template, message):
     assert message in str(error.value) and template in str(error.value)
     with pytest.raises(ConfigError):
         zoomed_crops(picture(), 1024, SETTINGS.model_copy(update={"crop_caption": template}))
+
+
+def test_beside_others_groups_go_with_the_largest_face_alone():
+    large, small, hand = ("face", (200, 200, 700, 700)), ("face", (1300, 1300, 1700, 1700)), ("hand", (1000, 200, 1400, 600))
+    groups = {crop.name: crop.people.groups for crop in zoomed_crops(picture(large, small, hand), 1024, SETTINGS)}
+    assert groups == {"a.png#face0": {"gender": "feminine"}, "a.png#face1": {}, "a.png#hand0": {}}
+    alone = {crop.name: crop.people.groups for crop in zoomed_crops(picture(large, hand), 1024, SETTINGS)}
+    assert alone == {"a.png#face0": {"gender": "feminine"}, "a.png#hand0": {"gender": "feminine"}}
