@@ -64,7 +64,8 @@ def training_answer(checkpoint: Checkpoint) -> list[str | Table]:
 
 def shares_table(shares: Sequence[ShareOfSamples]) -> list[Table]:
     """How often training sees what; none where all images are seen alike."""
-    return [Table(("samples", "share of images", "share of samples"), [(each.name, f"{each.before:.1%}", f"{each.after:.1%}") for each in shares])] if shares else []
+    rows = [(each.name, f"{each.before:.1%}", f"{each.after:.1%}") for each in shares]
+    return [Table(("samples", "share of images", "share of samples"), rows)] if rows else []
 
 
 def outcome_reply(outcome: RunOutcome, code: int) -> Reply:

@@ -17,7 +17,7 @@ MOST_LISTED = 10
 
 
 def _audit_arguments(parser: Parser) -> None:
-    parser.add_argument("source", metavar="FOLDER", nargs="?", default="", help="a folder of images, with or without metadata.jsonl, or an embedded "
+    parser.add_argument("source", metavar="FOLDER", nargs="?", help="a folder of images, with or without metadata.jsonl, or an embedded "
                         "source such as openpeople:training (default: the recipe's data.training)")
     parser.add_argument("--resolution", metavar="PX", type=int, help="side of the square that training will see, or with the recipe's "
                         "aspect_ratio_buckets of one with their area (default: the recipe's largest, which is 2048 for the shipped ones of 2K)")
@@ -53,6 +53,8 @@ def run_audit(arguments: Arguments) -> Reply:
 
     if arguments.resolution is not None and not 0 < arguments.resolution <= 8192:
         raise UsageError(f"--resolution takes pixels from 1 to 8192, not {arguments.resolution}")
+    if arguments.source == "":
+        raise UsageError("the FOLDER to audit is empty, as a shell variable that is not set leaves it; leave it out for the recipe's data.training")
     config, rules = config_of(arguments), load_rules(arguments.limits, arguments.limits_given)
     resolution = arguments.resolution or max(stage.resolution for stage in config.train.stages)
     outcome = audit(arguments.source or config.data.training, config, rules, resolution, arguments.out)

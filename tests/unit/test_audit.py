@@ -289,6 +289,11 @@ def test_a_wrong_limits_file_is_one_error(tmp_path: Path, content: str, message:
         assert message in str(caught.value)
 
 
+def test_an_empty_folder_name_is_not_the_recipes_source(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", ""]) == 2
+    assert "is empty" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (["--limit", "max_blured=0.1"], 'Did you mean "max_blurred"?'), (["--limits", "nowhere.toml"], "no limits file"),
     (["--resolution", "0"], "--resolution takes")])
