@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sana_bench.data.manifest import SOURCES, Row, load_manifest, metadata_file, read_rows
+from pydantic import ValidationError
+
+from sana_bench.data.manifest import IMAGE_ENDINGS, SOURCES, Row, captions_beside, load_manifest, metadata_file, read_rows
 from sana_bench.errors import DataError
 from sana_bench.registry import near_names
 from sana_bench.store import Store
 
-READ, OTHER = (".png", ".jpg", ".jpeg", ".webp"), (".jfif", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2")
+READ, OTHER = IMAGE_ENDINGS, (".jfif", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2")
 """Endings of images that training reads, and of those that it does not, which an audit names instead of passing them over."""
 
 
@@ -74,7 +76,7 @@ def _listed(folder: Path) -> tuple[list[Entry], list[MetadataProblem]]:
     """Images that the metadata names, each once, and what is wrong with the metadata."""
     path = metadata_file(folder)
     if path is None:
-        return [], [MetadataProblem(0, "there is no metadata.jsonl or metadata.csv: training reads captions from it, one line an image")]
+        return _with_captions_beside(folder)
     entries, problems = dict[Path, Entry](), list[MetadataProblem]()
     try:
         for line, row, messages in read_rows(folder, path):
@@ -87,6 +89,16 @@ def _listed(folder: Path) -> tuple[list[Entry], list[MetadataProblem]]:
     except DataError as error:
         problems.append(MetadataProblem(0, str(error).replace(str(path), path.name)))
     return list(entries.values()), problems
+
+
+def _with_captions_beside(folder: Path) -> tuple[list[Entry], list[MetadataProblem]]:
+    try:
+        found = captions_beside(folder)
+        entries = [Entry(Row(file_name=name, text=text), folder / name, True) for name, text in found.items() if text is not None]
+    except (DataError, ValidationError) as error:
+        return [], [MetadataProblem(0, str(error))]
+    nowhere = "there is no metadata.jsonl or metadata.csv, and no text file beside an image: training reads captions from these"
+    return entries, [] if found else [MetadataProblem(0, nowhere)]
 
 
 def _shown_name(path: Path) -> str:

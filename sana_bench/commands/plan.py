@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.commands import LOOK, command
-from sana_bench.commands.settings import config_of
+from sana_bench.commands.settings import config_arguments, config_of
 from sana_bench.console import Reply, Table
 from sana_bench.usage import Arguments, Parser, UsageError
 
@@ -19,12 +19,11 @@ BAR = 30
 
 
 def _plan_arguments(parser: Parser) -> None:
-    parser.add_argument("config", metavar="RECIPE", nargs="?", help="a shipped recipe by name, or a TOML file (default: tiny)")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="the same as --config RECIPE")
+    config_arguments(parser)
     parser.add_argument("--card", metavar="CARD", help="h200, h100, a100-80, a100-40, l40s, 4090, ... (default: h100)")
     parser.add_argument("--memory", metavar="SIZE", help="of a card that is not known, such as 24GiB or 80GB")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the memory of all phases, as .svg or .png")
-    parser.add_argument("--set", metavar="SECTION.KEY=VALUE", action="append", default=[], dest="overrides",
-                        help="change one setting of the recipe, such as train.rank=32; may be given many times")
 
 
 @command("plan", LOOK, _plan_arguments, "sana-bench plan", "sana-bench plan sana_1600m_2k_lora --card l40s",
@@ -41,6 +40,9 @@ def run_plan(arguments: Arguments) -> Reply:
     from sana_bench.plan.plot import draw_plan
     from sana_bench.power_plot import check_ending
 
+    if arguments.recipe and arguments.config:
+        raise UsageError(f"give the recipe once, as {arguments.recipe} or with --config")
+    arguments.config = arguments.recipe or arguments.config
     if arguments.plot:
         check_ending(arguments.plot)
     if arguments.card and arguments.memory:

@@ -53,7 +53,8 @@ def run_train(arguments: Arguments) -> Reply:
 
     With `train.num_processes` so many processes train together, one a GPU, each with a copy of the model (`train.strategy=ddp`) or with a part
     of it (`fsdp2`). They are started through accelerate, which can also be done by hand:
-    accelerate launch --config_file sana_bench/training/accelerate/fsdp2.yaml --num_processes 8 -m sana_bench train --config RECIPE
+    accelerate launch --config_file FILE --num_processes 8 -m sana_bench train --config RECIPE
+    where FILE is what python -c "from sana_bench.training.launch import config_file; print(config_file('fsdp2'))" prints.
     """
     from sana_bench.pipeline import train_stage
 

@@ -31,6 +31,7 @@ SOURCES = {"openpeople:training": ("training", False), "openpeople:training-phot
 """Embedded sources: whose pictures, and whether only the full-resolution photographs."""
 
 
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 TOO_MANY_FIELDS = "more fields than the first line names: put a text with commas into double quotes"
 
 
@@ -146,17 +147,53 @@ def _people(source: str) -> set[str]:
 
 
 def load_imagefolder(folder: Path) -> Manifest:
-    """Read a Hugging Face imagefolder: images beside `metadata.jsonl` or `metadata.csv` with `file_name` and `text`."""
+    """Read a Hugging Face imagefolder, images beside `metadata.jsonl` or `metadata.csv` with `file_name` and `text`; or a folder as NVlabs' train.py
+    reads it, with the caption of each image in a text file of its name."""
     if not folder.is_dir():
         raise DataError(f'no data source "{folder}".{near_names(str(folder), list(SOURCES))} '
                         f'Embedded: {", ".join(SOURCES)}; or give a folder of images with metadata.jsonl')
     path = metadata_file(folder)
-    if path is None:
-        raise DataError(f"{folder} has no metadata.jsonl: one line an image, such as "
-                        f'{{"file_name": "0001.png", "text": "a woman waving"}}')
-    rows = _check_rows(folder, path)
+    rows = _check_rows(folder, path) if path else _check_captions_beside(folder)
     digest = digest_of([[row.model_dump() for row in rows], [sha256_cached(folder / row.file_name) for row in rows]])
     return Manifest(source=str(folder), digest=digest, folder=folder, rows=rows)
+
+
+def captions_beside(folder: Path) -> dict[str, str | None]:
+    """Caption by image where these lie side by side (`0001.png`, `0001.txt`); None for an image without. Empty where no image has one.
+
+    Raises:
+        DataError: a caption is no text.
+    """
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith("."))
+    texts = {image.name: image.with_suffix(".txt") for image in images}
+    try:
+        found = {name: path.read_text(encoding="utf-8-sig").strip() if path.is_file() else None for name, path in texts.items()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"a caption in {folder} cannot be read ({error}); captions are UTF-8") from error
+    return found if any(text is not None for text in found.values()) else {}
+
+
+def _check_captions_beside(folder: Path) -> tuple[Row, ...]:
+    rows, problems = list[Row](), list[str]()
+    for name, text in captions_beside(folder).items():
+        try:
+            rows += [Row(file_name=name, text=text)] if text is not None else []
+            problems += [f'"{name}" has no caption beside it ({Path(name).stem}.txt)'] if text is None else []
+        except ValidationError as error:
+            problems += [f'"{name}": {problem["msg"]}' for problem in error.errors()]
+    if not rows and not problems:
+        raise DataError(f"{folder} has no captions: write metadata.jsonl, one line an image, such as "
+                        f'{{"file_name": "0001.png", "text": "a woman waving"}}, or a text file for each image, 0001.txt for 0001.png')
+    _refuse(folder, problems)
+    return tuple(rows)
+
+
+def _refuse(what: Path, problems: list[str]) -> None:
+    """Raises DataError where there are problems, with the first twenty."""
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:20])
+        more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise DataError(f"{what} cannot be used:\n{shown}{more}")
 
 
 def metadata_file(folder: Path) -> Path | None:
@@ -189,12 +226,7 @@ def read_rows(folder: Path, path: Path) -> Iterator[tuple[int, Row | None, list[
 def _check_rows(folder: Path, path: Path) -> tuple[Row, ...]:
     lines = list(read_rows(folder, path))
     problems = [f"line {number}: {problem}" for number, _, found in lines for problem in found]
-    if not lines:
-        problems = ["it lists no images"]
-    if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems[:20])
-        more = f"\n  ... and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise DataError(f"{path} cannot be used:\n{shown}{more}")
+    _refuse(path, problems if lines else ["it lists no images"])
     return tuple(row for _, row, _ in lines if row is not None)
 
 

@@ -366,3 +366,12 @@ def test_columns_are_as_high_as_their_counts_and_red_beyond_the_limit() -> None:
     assert first.height / last.height == pytest.approx(0.5) and (first.bad, last.bad) == (True, False)
     assert charts.limit_x(histogram) == pytest.approx(charts.LEFT + (charts.WIDTH - 2 * charts.LEFT) / 3, abs=0.1)
     assert charts.limit_x(histogram.model_copy(update={"limit": 7})) is None
+
+
+def test_captions_in_text_files_beside_images_are_found(tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "a.txt").write_text("a woman waving")
+    found = read_folder(str(tmp_path), Store(tmp_path / "store"))
+    assert [(entry.row.file_name, entry.row.text, entry.listed) for entry in found.entries] == [("a.png", "a woman waving", True), ("b.png", "", False)]
+    assert found.problems == ()

@@ -99,6 +99,19 @@ def test_a_hostile_line_is_one_error(tmp_path, line, part):
         load_imagefolder(folder)
 
 
+def test_captions_in_text_files_beside_images_are_read_as_train_py_reads_them(tmp_path):
+    folder = write_folder(tmp_path / "mine", [], images=("a.png", "b.png"))
+    (folder / "metadata.jsonl").unlink()
+    (folder / "a.txt").write_text("a woman waving\n", encoding="utf-8-sig")
+    with pytest.raises(DataError, match=r'"b.png" has no caption beside it \(b.txt\)'):
+        load_imagefolder(folder)
+    (folder / "b.txt").write_text("a man, on the left")
+    assert [(row.file_name, row.text) for row in load_imagefolder(folder).rows] == [("a.png", "a woman waving"), ("b.png", "a man, on the left")]
+    (folder / "b.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="captions are UTF-8"):
+        load_imagefolder(folder)
+
+
 def test_digest_follows_captions_and_pixels(tmp_path):
     line = {"file_name": "a.png", "text": "a woman"}
     first = load_imagefolder(write_folder(tmp_path / "one", [line])).digest
@@ -119,7 +132,7 @@ def test_all_problems_of_a_folder_are_reported_at_once(tmp_path):
 
 @pytest.mark.parametrize("make, message", [
     (lambda path: path, "no data source"),
-    (lambda path: path.mkdir() or path, "no metadata.jsonl"),
+    (lambda path: path.mkdir() or path, "has no captions: write metadata.jsonl"),
     (lambda path: write_folder(path, []), "lists no images"),
 ])
 def test_an_empty_or_missing_folder_is_one_clear_error(tmp_path, make, message):
