@@ -110,7 +110,8 @@ def test_a_killed_run_goes_on_where_it_was(micro, tmp_path):
     unbroken, broken = (write_guarded_run(tmp_path / name, micro, steps=40) for name in ("unbroken", "broken"))
     assert run("train-and-eval", "--config", unbroken, *options).returncode == 1, "without a baseline"
     states, weights = "store/checkpoint/*/training_state.safetensors", "store/checkpoint/*/pytorch_lora_weights.safetensors"
-    kill_when(command("train-and-eval", "--config", broken, *options), lambda: len(list(broken.parent.glob(states))) == 2)
+    finished = "store/checkpoint/*/record.json"
+    kill_when(command("train-and-eval", "--config", broken, *options), lambda: any(broken.parent.glob(finished)) and any(broken.parent.glob(states)))
     assert len(list(broken.parent.glob(weights))) == 1, "the kill came too late to prove anything"
     done = run("train-and-eval", "--config", broken, *options, "--json")
     stages = json.loads(done.stdout)["stages"]
