@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.config import GenerateSection
-from sana_bench.errors import StoreError
+from sana_bench.data.cached_tensors import read_cached
 from sana_bench.generation.sampling import instruction_of
 from sana_bench.progress import progress
 from sana_bench.store import Store, digest_of, write_bytes
@@ -55,15 +55,8 @@ class EmbeddingCache:
         Raises:
             StoreError: the file is missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
         from torch.nn.functional import pad
 
-        path = self.path(text)
-        try:
-            tensors = load_file(path)
-            embeds, mask = tensors["embeds"], tensors["mask"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise StoreError(f"{path} is missing or damaged ({error}). Delete it to have it encoded again") from error
+        embeds, mask = read_cached(self.path(text), "embeds", "mask")
         left = self._settings.max_sequence_length - len(mask)
         return pad(embeds, (0, 0, 0, left)), pad(mask, (0, left))

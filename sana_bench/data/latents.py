@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sana_bench.data.augment import Augmentation, augmentation_of
+from sana_bench.data.cached_tensors import read_cached
 from sana_bench.data.samples import Draw, Picture
 from sana_bench.data.views import make_view, view_identity
-from sana_bench.errors import DataError, StoreError
+from sana_bench.errors import DataError
 from sana_bench.images import read_image
 from sana_bench.progress import progress
 from sana_bench.store import Store, digest_of, write_bytes
@@ -64,14 +65,7 @@ class LatentCache:
         Raises:
             StoreError: the file is missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = self.path(draw)
-        try:
-            return load_file(path)["latents"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise StoreError(f"{path} is missing or damaged ({error}). Delete it to have it encoded again") from error
+        return read_cached(self.path(draw), "latents")[0]
 
     def augmentation(self, draw: Draw) -> Augmentation:
         return augmentation_of(self._pictures[draw.picture], draw, self._settings)

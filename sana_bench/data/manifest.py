@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -184,11 +184,11 @@ def _check_captions_beside(folder: Path) -> tuple[Row, ...]:
     if not rows and not problems:
         raise DataError(f"{folder} has no captions: write metadata.jsonl, one line an image, such as "
                         f'{{"file_name": "0001.png", "text": "a woman waving"}}, or a text file for each image, 0001.txt for 0001.png')
-    _refuse(folder, problems)
+    refuse(folder, problems)
     return tuple(rows)
 
 
-def _refuse(what: Path, problems: list[str]) -> None:
+def refuse(what: object, problems: Sequence[str]) -> None:
     """Raises DataError where there are problems, with the first twenty."""
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:20])
@@ -226,7 +226,7 @@ def read_rows(folder: Path, path: Path) -> Iterator[tuple[int, Row | None, list[
 def _check_rows(folder: Path, path: Path) -> tuple[Row, ...]:
     lines = list(read_rows(folder, path))
     problems = [f"line {number}: {problem}" for number, _, found in lines for problem in found]
-    _refuse(path, problems if lines else ["it lists no images"])
+    refuse(path, problems if lines else ["it lists no images"])
     return tuple(row for _, row, _ in lines if row is not None)
 
 

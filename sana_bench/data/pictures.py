@@ -8,7 +8,7 @@ from dataclasses import replace
 from sana_bench.config import RunConfig
 from sana_bench.data.balance import check_balance
 from sana_bench.data.buckets import check_resolutions
-from sana_bench.data.manifest import Manifest, Row, data_digest, load_manifest
+from sana_bench.data.manifest import Manifest, Row, data_digest, load_manifest, refuse
 from sana_bench.data.people import find_people, people_identity
 from sana_bench.data.samples import Picture
 from sana_bench.data.zoom import check_crop_caption, zoomed_crops
@@ -17,9 +17,6 @@ from sana_bench.file_hashes import sha256_cached
 from sana_bench.images import image_size
 from sana_bench.models import resolve_device
 from sana_bench.store import Store
-
-MOST_PROBLEMS = 20
-"""That one message names."""
 
 
 def pictures_of(manifest: Manifest) -> list[Picture]:
@@ -34,9 +31,7 @@ def pictures_of(manifest: Manifest) -> list[Picture]:
             pictures.append(_picture_of(manifest, row))
         except DataError as error:
             problems.append(str(error))
-    if problems:
-        more = [f"... and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
-        raise DataError("\n".join([f"{len(problems)} image(s) of {manifest.source} cannot be used:", *problems[:MOST_PROBLEMS], *more]))
+    refuse(f"{len(problems)} image(s) of {manifest.source}", problems)
     return pictures
 
 
