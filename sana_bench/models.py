@@ -79,12 +79,24 @@ def base_digest(model: ModelSection) -> str:
     """Digest of the base's files and of which variant of them is loaded."""
     folder = base_folder(model)
     index = folder / "model_index.json"
-    parts = [path for path in folder.glob("*/**/*") if path.is_file() and path.suffix in (".json", ".safetensors", ".model")]
-    files = sorted([index, *parts])  # a card beside the index is no part of the model
     if not index.is_file():
         remedy = "; train it with `sana-bench build-tiny`" if model.base == TINY_SANA else ""
         raise ModelError(f"{folder} is no diffusers pipeline: model_index.json is missing{remedy}")
-    return digest_of([model.variant, [[str(path.relative_to(folder)), sha256_cached(path)] for path in files]])
+    return _digest_of_files(model, [index, *_model_files(folder, "*")])  # a card beside the index is no part of the model
+
+
+def parts_digest(model: ModelSection, *names: str) -> str:
+    """Digest of parts of the base alone, such as "vae": bases that differ in another part share it."""
+    return _digest_of_files(model, [path for name in names for path in _model_files(base_folder(model), name)])
+
+
+def _model_files(folder: Path, part: str) -> list[Path]:
+    return [path for path in folder.glob(f"{part}/**/*") if path.is_file() and path.suffix in (".json", ".safetensors", ".model")]
+
+
+def _digest_of_files(model: ModelSection, files: list[Path]) -> str:
+    folder = base_folder(model)
+    return digest_of([model.variant, [[str(path.relative_to(folder)), sha256_cached(path)] for path in sorted(files)]])
 
 
 def load_pipeline(model: ModelSection, device: str, without: tuple[str, ...] = ()):

@@ -150,6 +150,7 @@ class TrainSection(Section):
     """Fit each image to the nearest of Sana's sizes at that resolution (512, 1024, 2048 or 4096) instead of a square."""
     lr_scheduler: Literal["constant", "linear", "cosine"] = "constant"
     lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Of each stage, which must be longer."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     optimizer: Literal["adamw", "adamw_8bit", "came"] = "adamw"
     """`adamw_8bit` needs the package bitsandbytes, `came` the package came-pytorch."""
@@ -191,6 +192,14 @@ class TrainSection(Section):
     """A killed run loses at most so many steps."""
     regions: RegionsSection = RegionsSection()
     augment: AugmentSection = AugmentSection()
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> TrainSection:
+        shortest = min(stage.max_train_steps for stage in self.stages)
+        if self.lr_warmup_steps and self.lr_warmup_steps >= shortest:
+            raise ValueError(f"lr_warmup_steps ({self.lr_warmup_steps}) leaves no step at the full learning rate in a stage of {shortest} steps "
+                             f"(max_train_steps); it must be lower")
+        return self
 
     @property
     def stages(self) -> tuple[StageSection, ...]:

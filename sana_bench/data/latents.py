@@ -24,8 +24,8 @@ from sana_bench.workers import ahead, num_processors
 if TYPE_CHECKING:
     import torch
 
-VIEWS_AHEAD = 4
-"""Views that are decoded and resized while the autoencoder is at work; one of 2048 px takes 12.6 MB."""
+MAX_THREADS = 4
+"""That decode and resize views while the autoencoder is at work; each holds one, and one of 2048 px takes 12.6 MB."""
 
 
 class LatentCache:
@@ -54,8 +54,9 @@ class LatentCache:
         Raises:
             DataError: an image cannot be read.
         """
-        with progress("encode training images", len(draws)) as tracker, ThreadPoolExecutor(min(num_processors(), VIEWS_AHEAD), "view") as pool:
-            for draw, pixels in zip(draws, ahead(pool, self._pixels, draws, VIEWS_AHEAD), strict=True):
+        threads = min(num_processors(), MAX_THREADS)
+        with progress("encode training images", len(draws)) as tracker, ThreadPoolExecutor(threads, "view") as pool:
+            for draw, pixels in zip(draws, ahead(pool, self._pixels, draws, threads + 1), strict=True):
                 write_bytes(self.path(draw), _encode(pixels, vae))
                 tracker.advance()
 

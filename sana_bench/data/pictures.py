@@ -17,6 +17,7 @@ from sana_bench.file_hashes import sha256_cached
 from sana_bench.images import image_size
 from sana_bench.models import resolve_device
 from sana_bench.store import Store
+from sana_bench.train_config import RegionsSection
 
 
 def pictures_of(manifest: Manifest) -> list[Picture]:
@@ -52,10 +53,20 @@ def training_pictures(config: RunConfig, store: Store) -> list[Picture]:
     pictures = [picture for source in config.data.sources for picture in pictures_of(load_manifest(source, store))]
     if looks_at_people(config):
         pictures = _looked_at(pictures, config, store)
+        _check_found(pictures, config.train.regions)
     if config.train.regions.crop_share:
         side = max(stage.resolution for stage in config.train.stages)
         pictures += [crop for picture in pictures for crop in zoomed_crops(picture, side, config.train.regions)]
     return pictures
+
+
+def _check_found(pictures: Sequence[Picture], settings: RegionsSection) -> None:
+    """Raises DataError where the loss is to count more in faces or hands, and no image has one."""
+    found = {region.kind for picture in pictures for region in picture.people.regions}
+    for kind, weight in (("face", settings.face_weight), ("hand", settings.hand_weight)):
+        if weight > 1 and kind not in found:
+            raise DataError(f"train.regions.{kind}_weight is {weight:g} and would do nothing: no {kind} was found in the {len(pictures)} training images. "
+                            f"--set train.regions.{kind}_weight=1 trains without it")
 
 
 def check_settings(config: RunConfig) -> None:

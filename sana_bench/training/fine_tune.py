@@ -16,7 +16,7 @@ from sana_bench.data.latents import LatentCache
 from sana_bench.data.pictures import pictures_identity
 from sana_bench.data.training_set import TrainingSet, training_set
 from sana_bench.generation.sampling import check_drawable
-from sana_bench.models import base_folder, check_size, load_pipeline, load_transformer, pipeline_class_name, resolve_device, transformer_config
+from sana_bench.models import base_folder, check_size, load_pipeline, load_transformer, parts_digest, pipeline_class_name, resolve_device, transformer_config
 from sana_bench.provenance import package_versions
 from sana_bench.records import TrainingSummary
 from sana_bench.store import digest_of
@@ -111,11 +111,12 @@ def encode_all(context: TrainingContext, images: TrainingSet, accelerator: Accel
     import torch
 
     device, share = str(accelerator.device), slice(accelerator.process_index, None, accelerator.num_processes)
-    config, made_with = context.config, [context.base_digest, device.partition(":")[0]]
-    latents = LatentCache(images.pictures, config.train.augment, context.store,
-                          digest_of([*made_with, package_versions(LATENTS_MADE_WITH), config.model.vae_dtype]))
-    embeddings = EmbeddingCache(config.generate, context.store,
-                                digest_of([*made_with, package_versions(EMBEDDINGS_MADE_WITH), config.model.text_encoder_dtype]))
+    config, kind = context.config, device.partition(":")[0]
+    latents = LatentCache(images.pictures, config.train.augment, context.store, digest_of([
+        parts_digest(config.model, "vae"), config.model.vae_dtype, kind, package_versions(LATENTS_MADE_WITH)]))
+    embeddings = EmbeddingCache(config.generate, context.store, digest_of([
+        parts_digest(config.model, "text_encoder", "tokenizer"), pipeline_class_name(base_folder(config.model)), config.model.text_encoder_dtype, kind,
+        package_versions(EMBEDDINGS_MADE_WITH)]))
     draws, texts = latents.missing(images.all_draws()[share]), embeddings.missing(images.texts()[share])
     if draws or texts:
         unneeded = ("transformer", *([] if draws else ["vae"]), *([] if texts else ["text_encoder"]))

@@ -89,6 +89,7 @@ def test_all_problems_are_reported_at_once(recipe) -> None:
     ("model.vae_dtype=float16", "float32"), ("compare.confidence=0.4", "greater than 0.5"), ("train=3", "train: "),
     ("name=Not A Name", "pattern"), ("name=../up", "pattern"), ("train.target_modules=to_q", "  train.target_modules: Input should be a list, as [...] (got"),
     ("generate.vae_tile_stride=512", "must not exceed"), ("train.learning_rate=inf", "finite"), ("train.logit_mean=nan", "finite"),
+    ("train.lr_warmup_steps=40", "lr_warmup_steps (40) leaves no step at the full learning rate in a stage of 40 steps"),
     ("train.augment.rotation=5.0", "rotation would do nothing"), ("train.weights=my.safetensors", "train.trainer=external"),
     ('train.command=["bash", "train.sh", "{output}"]', "train.command would do nothing"), ("run.device=gpu", "pattern"), ("run.device=cuda:one", "pattern"),
     ('compare.budgets=[{metrik="hand_rate", budget=1.0}]', 'Did you mean "metric"?'),

@@ -127,6 +127,25 @@ def test_autoencoder_and_text_encoder_are_gone_before_the_transformer_is_there(m
     assert set(parts) == {"vae", "text_encoder"}
 
 
+@pytest.mark.parametrize(("part", "change", "left_out"), [
+    ("transformer/config.json", ('"norm_eps": 1e-06', '"norm_eps": 1e-05'), None),
+    ("vae/config.json", ('"scaling_factor": 1.0', '"scaling_factor": 0.5'), ("transformer", "text_encoder")),
+    ("text_encoder/config.json", ('"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'), ("transformer", "vae")),
+])
+def test_a_base_that_differs_in_one_part_encodes_again_what_that_part_makes(part, change, left_out, micro, tmp_path, monkeypatch):
+    config = config_of(micro, tmp_path)
+    train(config, Store(config.run.store))
+    other = shutil.copytree(micro["base"], tmp_path / "other")
+    text = (other / part).read_text()
+    assert text.count(change[0]) == 1
+    (other / part).write_text(text.replace(*change))
+    loaded: list[tuple[str, ...]] = []
+    load_pipeline = fine_tune.load_pipeline
+    monkeypatch.setattr(fine_tune, "load_pipeline", lambda *arguments, without: (loaded.append(without), load_pipeline(*arguments, without=without))[1])
+    train(config_of({**micro, "base": other}, tmp_path), Store(config.run.store))
+    assert loaded == ([] if left_out is None else [left_out])
+
+
 @pytest.mark.parametrize("prepare", [free_parameters, add_adapter])
 def test_training_holds_the_weights_once(prepare, micro, tmp_path):
     """What accelerate, the optimizer and the moving average get are the parameters themselves; the average is the one copy."""

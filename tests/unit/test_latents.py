@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from sana_bench.config import RunConfig, load_config
-from sana_bench.data.latents import VIEWS_AHEAD, LatentCache
+from sana_bench.data.latents import MAX_THREADS, LatentCache
 from sana_bench.data.manifest import load_imagefolder
 from sana_bench.data.pictures import pictures_of
 from sana_bench.data.samples import Draw, People, Picture, Region
@@ -228,11 +228,11 @@ def test_a_batch_reads_its_own_files_alone(micro, tmp_path):
 
 
 def test_few_views_are_in_memory_while_many_are_encoded(tmp_path, vae, live):
-    pictures = [picture_of(write_image(tmp_path / f"{seed}.png", seed)) for seed in range(4 * VIEWS_AHEAD)]
+    pictures = [picture_of(write_image(tmp_path / f"{seed}.png", seed)) for seed in range(4 * MAX_THREADS)]
     numbers: list[int] = []
     hook = vae.encoder.register_forward_pre_hook(lambda *_: numbers.append(live(3, SIDE, SIDE)))
     try:
         cache_of(tmp_path, *pictures).encode([whole(index) for index in range(len(pictures))], vae)
     finally:
         hook.remove()
-    assert len(numbers) == len(pictures) and 1 <= max(numbers) <= VIEWS_AHEAD + 2 < len(pictures)  # and the one at work, once as a batch
+    assert len(numbers) == len(pictures) and 1 <= max(numbers) <= MAX_THREADS + 2 < len(pictures)  # and the one at work, once as a batch

@@ -34,7 +34,7 @@ CLAIMS = {
 """Settings in which each arm differs from the reference arm."""
 
 
-def arms(*overrides: str, steps: int = 6) -> dict[str, tuple[Arm, RunConfig]]:
+def arms(*overrides: str, steps: int = 12) -> dict[str, tuple[Arm, RunConfig]]:
     """Each arm and its run, at 128 px."""
     common = (*common_settings(128, steps, SOURCES), *overrides)
     return {name: (arm, config_with(*common, *arm.overrides)) for name, arm in arms_of(config_with(*common)).items()}
@@ -45,7 +45,7 @@ def test_arms_differ_from_the_reference_in_what_they_claim_and_in_nothing_else()
     assert {name: set(changes(config, reference)) for name, (_, config) in arms().items()} == CLAIMS
 
 
-@pytest.mark.parametrize("steps", [2, 7, 120])
+@pytest.mark.parametrize("steps", [12, 13, 120])
 def test_every_arm_sees_as_many_samples_at_one_learning_rate_and_ends_at_the_full_side(steps):
     for _, config in arms("train.gradient_accumulation_steps=3", steps=steps).values():
         stages = config.train.stages
