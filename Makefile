@@ -13,7 +13,7 @@ demo: .venv/installed
 
 test: .venv/installed-for-tests
 	$(BIN)/sana-bench assets pull
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

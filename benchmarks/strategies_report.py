@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ class ArmRecord(Record):
     num_samples: int
     """Seen by each fine-tune."""
     train_seconds: tuple[float, ...]
-    """Of each training seed, on whatever else the machine did; for a killed run those after it went on."""
+    """Of each training seed, with what was encoded for it first, and whatever else the machine did; for a killed run those after it went on."""
 
 
 class Comparison(Record):
@@ -94,8 +95,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _arms(study: Study) -> list[str]:
     rows = [(escape_markdown(arm.name), escape_markdown(arm.title), f"{arm.trainable_parameters:,}", str(arm.num_samples),
-             number(sum(arm.train_seconds) / len(arm.train_seconds))) for arm in study.arms]
-    return _table(("arm", "what it does", "trainable parameters", "samples seen", "seconds of training"), rows)
+             number(statistics.median(arm.train_seconds))) for arm in study.arms]
+    return _table(("arm", "what it does", "trainable parameters", "samples seen", "seconds of training, median"), rows)
 
 
 def _outcomes(comparisons: Sequence[Comparison], confidence: float) -> list[str]:
@@ -145,7 +146,7 @@ def _chances(study: Study) -> list[str]:
 def draw_plot(study: Study) -> bytes:
     """PNG: a panel for each thing that decides, in its unit; every arm's difference to the reference arm and to the base, with its interval.
 
-    Grey: within the budget. A hollow point is not told from chance.
+    A hollow point is not told from chance.
     """
     from matplotlib.figure import Figure
 
@@ -156,7 +157,8 @@ def draw_plot(study: Study) -> bytes:
     for at, label in enumerate(labels):
         _panel(figure.add_subplot(rows, columns, at + 1), label, names, study)
     handles, texts = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=len(texts), fontsize=8)
+    figure.legend(handles, texts, loc="outside lower center", ncols=len(texts), fontsize=8, title="filled: beyond chance, after Holm; grey: within the budget",
+                  title_fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -22,7 +22,7 @@ import psutil
 
 from benchmarks.training_processes import material, side
 
-MIB, GIB, TARGET_GIB, BATCH, MOST_KEPT = 2**20, 2**30, 1.5, 2, 10
+MIB, TARGET_GB, BATCH, MOST_KEPT = 2**20, 1.5, 2, 10
 
 
 def main() -> None:
@@ -72,13 +72,13 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict:
 def text_of(found: dict) -> str:
     caching, training, kept, number = found["caching"], found["training"], found["kept_in_memory"], found["images"]
     resident = found["resident_bytes_after_images"]
-    peak = max(caching["peak_rss_bytes"], training["peak_rss_bytes"]) / GIB
+    peak = max(caching["peak_rss_bytes"], training["peak_rss_bytes"]) / 1e9
     return "\n".join([
         f"{found['model']}, {number} photographs of 2048x2048 px",
         *(f"after {each} encoded images: {there / MIB:.0f} MiB resident" for each, there in resident.items()),
         f"encoding {caching['encoded']} of them: peak {caching['peak_rss_bytes'] / MIB:.0f} MiB, {caching['seconds']:.0f} s; {caching['bytes'] / MIB:.1f} MiB on disk",
         f"a LoRA that sees each once ({training['steps']} steps): peak {training['peak_rss_bytes'] / MIB:.0f} MiB",
-        f"peak of both: {peak:.2f} GiB (target {TARGET_GIB:g})",
+        f"peak of both: {peak:.2f} GB (target {TARGET_GB:g})",
         f"images kept as float32, as the existing script does: {kept['bytes_an_image'] / 1e6:.1f} MB each, so {found['kept_all_bytes'] / 1e9:.1f} GB"])
 
 

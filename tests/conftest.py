@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from hypothesis import settings
 os.environ["SANA_BENCH_OFFLINE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; whatever tests start, and stop by it, would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SEED = 20261124
 
