@@ -1,6 +1,6 @@
 """Does `sana-bench plan` say what training takes? The peak memory of real training steps, measured, beside what the plan says of them.
 
-    python benchmarks/plan.py                                                        # tiny-sana and a Sana of 162 M parameters, on the CPU
+    python benchmarks/plan.py                                                        # tiny-sana and a Sana of 154 M parameters, on the CPU
     python benchmarks/plan.py --device cuda --model sana_1600m_2k --trainer lora full --resolution 2048 --batch 1 2 --checkpointing on
     python benchmarks/plan.py --device cuda --model sana_1600m_2k --phases
 
