@@ -141,7 +141,12 @@ def test_a_base_that_differs_in_one_part_encodes_again_what_that_part_makes(part
     (other / part).write_text(text.replace(*change))
     loaded: list[tuple[str, ...]] = []
     load_pipeline = fine_tune.load_pipeline
-    monkeypatch.setattr(fine_tune, "load_pipeline", lambda *arguments, without: (loaded.append(without), load_pipeline(*arguments, without=without))[1])
+
+    def watched(*arguments, without):
+        loaded.append(without)
+        return load_pipeline(*arguments, without=without)
+
+    monkeypatch.setattr(fine_tune, "load_pipeline", watched)
     train(config_of({**micro, "base": other}, tmp_path), Store(config.run.store))
     assert loaded == ([] if left_out is None else [left_out])
 
